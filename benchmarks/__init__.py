@@ -1,0 +1,1 @@
+"""Layerforge against ``docker build`` and ``docker push``: ``python -m benchmarks``."""

@@ -1,0 +1,146 @@
+"""Runs a Plan: what the store has is taken from there, the rest is made, downloads and layers at the same time.
+
+The graph has a node for each missing layer and for each download that one of them needs; a layer starts when its
+downloads are there. Downloads wait for the network and layers for the processor, so each has a thread pool.
+"""
+
+from __future__ import annotations
+
+import os
+import threading
+from collections.abc import Callable, Iterator
+from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
+from contextlib import contextmanager
+from graphlib import TopologicalSorter
+
+import msgspec
+
+from layerforge.image import Image, NamedLayer, assemble_image
+from layerforge.layers.kinds import is_compressed, locate_layer, write_layer
+from layerforge.layers.step import Step, Workbench
+from layerforge.layers.tar import Layer, TarWriter
+from layerforge.oci import CONFIG, MANIFEST, Digest
+from layerforge.plan import Plan
+from layerforge.progress import Reporter, format_size
+from layerforge.store import BlobWriter, Store
+
+_DOWNLOADS = 8
+
+
+class Cancelled(BaseException):
+    """Raised inside a worker when the build has already failed or was interrupted elsewhere."""
+
+
+class BuiltImage(msgspec.Struct, frozen=True):
+    """What a build gave: the Image, and the names of the steps whose layers had to be made."""
+
+    image: Image
+    made: tuple[str, ...]
+
+
+def build_image(plan: Plan, store: Store, bench: Workbench, created: int, reporter: Reporter) -> BuiltImage:
+    """Make what is missing, assemble, and put manifest and config into the store (no tag).
+
+    ``created`` is the image's time stamp in seconds since 1970.
+
+    Raises:
+        LayerforgeError: whatever the first failing step raised; everything finished before stays in the store.
+    """
+    keys = {step.name: step.key for step in plan.steps}
+    layers = {name: layer for name, key in keys.items() if (layer := store.find_layer(key)) is not None}
+    missing = [step for step in plan.steps if step.name not in layers]
+    for name in layers:
+        reporter.start(name)
+        reporter.finish(name, "cached")
+    if missing:
+        layers.update(_make_layers(missing, store, bench, reporter))
+    named = tuple(NamedLayer(step.name, keys[step.name], layers[step.name]) for step in plan.steps)
+    image = assemble_image(named, plan.container, plan.platform, created, plan.annotations)
+    store.put_bytes(image.config_bytes, CONFIG)
+    store.put_bytes(image.manifest_bytes, MANIFEST)
+    return BuiltImage(image, tuple(step.name for step in missing))
+
+
+def _make_layers(steps: list[Step], store: Store, bench: Workbench, reporter: Reporter) -> dict[str, Layer]:
+    graph: TopologicalSorter[Step | Digest] = TopologicalSorter()
+    for step in steps:
+        graph.add(step, *step.recipe.materials())
+    graph.prepare()
+    made: dict[str, Layer] = {}
+    stop = threading.Event()
+
+    def make(step: Step) -> None:
+        made[step.name] = _make_layer(step, store, bench, reporter, stop)
+
+    with _pool(os.cpu_count() or 1) as makers, _pool(_DOWNLOADS) as fetchers:
+        running: dict[Future[object], Step | Digest] = {}
+        try:
+            while graph.is_active():
+                for node in graph.get_ready():
+                    if isinstance(node, Step):
+                        running[makers.submit(make, node)] = node
+                    else:
+                        running[fetchers.submit(bench.material, node)] = node
+                done, _ = wait(running, return_when=FIRST_COMPLETED)
+                for future in done:
+                    future.result()
+                    graph.done(running.pop(future))
+        except BaseException:
+            stop.set()
+            raise
+    return made
+
+
+@contextmanager
+def _pool(size: int) -> Iterator[ThreadPoolExecutor]:
+    """A thread pool that drops what has not begun when its block fails."""
+    pool = ThreadPoolExecutor(size)
+    try:
+        yield pool
+    except BaseException:
+        pool.shutdown(wait=True, cancel_futures=True)
+        raise
+    pool.shutdown()
+
+
+def _make_layer(step: Step, store: Store, bench: Workbench, reporter: Reporter, stop: threading.Event) -> Layer:
+    key = step.key
+    with store.key_lock(key):
+        layer = store.find_layer(key)  # another build may have made it while this one waited
+        if layer is not None:
+            reporter.start(step.name)
+            reporter.finish(step.name, "cached")
+            return layer
+        reporter.start(step.name, step.size or None)
+        located = locate_layer(step.recipe, bench)
+        if located is not None:
+            layer, segments = located
+            store.put_segments(layer.descriptor.digest, segments)
+        else:
+            layer = _write_layer(step, store, bench, stop)
+        store.remember_layer(key, layer)
+    reporter.finish(step.name, format_size(layer.descriptor.size))
+    return layer
+
+
+def _write_layer(step: Step, store: Store, bench: Workbench, stop: threading.Event) -> Layer:
+    with store.write_blob() as blob:
+        output = _Stoppable(blob, stop.is_set)
+        tar = TarWriter(output, compress=is_compressed(step.recipe), mtime=step.mtime, executor=bench.compressors)
+        write_layer(step.recipe, tar, bench)
+        layer = tar.finish()
+        blob.commit(layer.descriptor.digest)
+    return layer
+
+
+class _Stoppable:
+    """Passes bytes on until the build is to stop."""
+
+    def __init__(self, blob: BlobWriter, stopped: Callable[[], bool]) -> None:
+        self._blob = blob
+        self._stopped = stopped
+
+    def write(self, data: bytes, /) -> None:
+        if self._stopped():
+            raise Cancelled
+        self._blob.write(data)

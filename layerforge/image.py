@@ -1,0 +1,80 @@
+"""An image as a value: finished layers and what the container needs to know, encoded once. Pure.
+
+Source: OCI image specification 1.1, ``manifest.md`` and ``config.md``.
+"""
+
+from __future__ import annotations
+
+from datetime import datetime, timezone
+
+import msgspec
+
+from layerforge.layers.tar import Layer
+from layerforge.oci import (
+    CONFIG,
+    DIFF_ID_ANNOTATION,
+    KEY_ANNOTATION,
+    MANIFEST,
+    ContainerConfig,
+    Descriptor,
+    Digest,
+    History,
+    ImageConfig,
+    Manifest,
+    Platform,
+    RootFS,
+    encode,
+)
+
+
+class NamedLayer(msgspec.Struct, frozen=True):
+    """A Layer with the name and key of the Step that it came from."""
+
+    name: str
+    key: Digest
+    layer: Layer
+
+
+class Image(msgspec.Struct, frozen=True):
+    """One platform's image. The bytes are what the descriptors describe."""
+
+    manifest: Descriptor
+    manifest_bytes: bytes
+    config: Descriptor
+    config_bytes: bytes
+    layers: tuple[Descriptor, ...]
+
+
+def format_time(seconds: int) -> str:
+    """``seconds`` since 1970 as RFC 3339, in UTC."""
+    return datetime.fromtimestamp(seconds, timezone.utc).strftime("%Y-%m-%dT%H:%M:%SZ")
+
+
+def assemble_image(
+    layers: tuple[NamedLayer, ...],
+    container: ContainerConfig,
+    platform: Platform,
+    created: int,
+    annotations: dict[str, str],
+) -> Image:
+    """Put ``layers`` (bottom first) together. ``created`` is in seconds since 1970."""
+    time = format_time(created)
+    config = ImageConfig(
+        created=time,
+        architecture=platform.architecture,
+        os=platform.os,
+        config=container,
+        rootfs=RootFS("layers", tuple(named.layer.diff_id for named in layers)),
+        history=tuple(History(created=time, created_by=f"layerforge {named.name}") for named in layers),
+    )
+    config_bytes = encode(config)
+    config_descriptor = Descriptor(CONFIG, Digest.of(config_bytes), len(config_bytes))
+    descriptors = tuple(_annotate(named) for named in layers)
+    manifest_bytes = encode(Manifest(2, MANIFEST, config_descriptor, descriptors, annotations))
+    manifest = Descriptor(MANIFEST, Digest.of(manifest_bytes), len(manifest_bytes), platform=platform)
+    return Image(manifest, manifest_bytes, config_descriptor, config_bytes, descriptors)
+
+
+def _annotate(named: NamedLayer) -> Descriptor:
+    annotations = {KEY_ANNOTATION: named.key, DIFF_ID_ANNOTATION: named.layer.diff_id}
+    return msgspec.structs.replace(named.layer.descriptor, annotations={k: str(v) for k, v in annotations.items()})

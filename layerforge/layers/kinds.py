@@ -1,0 +1,37 @@
+"""Every kind of layer, and what makes it. A new kind is a file in this package and a row here."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from layerforge.layers import code, debian, python, root, runtime, weights, wheels
+from layerforge.layers.step import Recipe, Workbench
+from layerforge.layers.tar import Layer, TarWriter
+from layerforge.segments import Segments
+
+
+def write_layer(recipe: Recipe, tar: TarWriter, bench: Workbench) -> None:
+    """Write the entries of the layer that ``recipe`` describes."""
+    _WRITERS[type(recipe)](recipe, tar, bench)
+
+
+def locate_layer(recipe: Recipe, bench: Workbench) -> tuple[Layer, Segments] | None:
+    """The Layer, if its bytes are those of files that exist already; None when it must be written."""
+    return weights.locate(recipe, bench) if isinstance(recipe, weights.WeightRecipe) else None
+
+
+def is_compressed(recipe: Recipe) -> bool:
+    """Whether the layer is worth compressing."""
+    return not isinstance(recipe, weights.SmallWeightsRecipe)
+
+
+_WRITERS: dict[type[Recipe], Callable[[Any, TarWriter, Workbench], None]] = {
+    debian.DebianRecipe: debian.write,
+    python.PythonRecipe: python.write,
+    root.RootRecipe: root.write,
+    wheels.WheelsRecipe: wheels.write,
+    code.CodeRecipe: code.write,
+    weights.SmallWeightsRecipe: weights.write,
+    runtime.RuntimeRecipe: runtime.write,
+}

@@ -1,0 +1,151 @@
+"""From Config, Lock and Project to a Plan: which layers, in which order, under which keys. Pure."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable
+from typing import Any
+
+import msgspec
+
+from layerforge import __version__
+from layerforge.config import Config
+from layerforge.layers.code import CodeRecipe
+from layerforge.layers.debian import DebianRecipe
+from layerforge.layers.python import PythonRecipe
+from layerforge.layers.root import RootRecipe
+from layerforge.layers.runtime import RuntimeRecipe
+from layerforge.layers.step import Step
+from layerforge.layers.tree import TreeFile
+from layerforge.layers.weights import SmallWeightsRecipe, WeightRecipe
+from layerforge.layers.wheels import WheelFile, WheelsRecipe
+from layerforge.lock import LockedWheel, PlatformLock
+from layerforge.oci import ContainerConfig, Platform, encode
+from layerforge.project import Project, ProjectFile
+
+PATH = "/usr/local/bin:/usr/local/sbin:/usr/sbin:/usr/bin:/sbin:/bin"
+
+
+class Plan(msgspec.Struct, frozen=True):
+    """An image before anything of it is made: Steps bottom first, and what the container needs to know."""
+
+    platform: Platform
+    steps: tuple[Step, ...]
+    container: ContainerConfig
+    annotations: dict[str, str]
+
+
+def plan_image(
+    config: Config, lock: PlatformLock, project: Project, runtime: tuple[TreeFile, ...], schema: dict[str, Any]
+) -> Plan:
+    """Plan one platform's image.
+
+    ``runtime`` are the files of the bundled runtime; ``schema`` is the model's OpenAPI document.
+    """
+    platform = parse_platform(lock.platform)
+    minor = lock.python.minor
+    document = encode(schema).decode()
+    steps = [
+        *_plan_system(lock, platform),
+        *_plan_packages(lock.packages, minor),
+        Step(
+            "code",
+            CodeRecipe(
+                files=tuple(_place(file, "src") for file in project.code),
+                folders=tuple(f"src/{folder}" for folder in project.empty_folders) or ("src",),
+                schema=document,
+                minor=minor,
+            ),
+            size=sum(file.size for file in project.code),
+        ),
+        *_plan_weights(project),
+        Step(
+            "runtime",
+            RuntimeRecipe(
+                files=runtime,
+                wheels=_wheel_files(lock.runtime),
+                minor=minor,
+            ),
+            size=sum(wheel.size for wheel in lock.runtime),
+        ),
+    ]
+    return Plan(platform, tuple(steps), _plan_container(config, lock, document), {})
+
+
+def parse_platform(text: str) -> Platform:
+    """``linux/amd64`` as a Platform."""
+    return Platform(*text.split("/"))
+
+
+def _plan_system(lock: PlatformLock, platform: Platform) -> list[Step]:
+    base = tuple(deb.digest for deb in lock.base)
+    interpreter = tuple(deb.digest for deb in lock.interpreter)
+    return [
+        Step("base", DebianRecipe(debs=base), size=sum(deb.size for deb in lock.base)),
+        Step(
+            "python",
+            PythonRecipe(debs=interpreter, minor=lock.python.minor, version=lock.python.version),
+            size=sum(deb.size for deb in lock.interpreter),
+        ),
+        Step("root", RootRecipe(debs=base + interpreter, release=lock.release, architecture=platform.architecture)),
+    ]
+
+
+def _plan_packages(wheels: tuple[LockedWheel, ...], minor: str) -> list[Step]:
+    bins: dict[str, list[LockedWheel]] = {}
+    for wheel in sorted(wheels, key=lambda wheel: wheel.name):
+        bins.setdefault(wheel.bin, []).append(wheel)
+    return [
+        Step(
+            f"packages/{name}",
+            WheelsRecipe(wheels=_wheel_files(group), minor=minor),
+            size=sum(wheel.size for wheel in group),
+        )
+        for name, group in sorted(bins.items())
+    ]
+
+
+def _wheel_files(wheels: Iterable[LockedWheel]) -> tuple[WheelFile, ...]:
+    return tuple(sorted((WheelFile(w.filename, w.digest) for w in wheels), key=lambda file: file.filename))
+
+
+def _plan_weights(project: Project) -> list[Step]:
+    steps = [
+        Step(f"weights/{w.path}", WeightRecipe(f"src/{w.path}", w.path, w.size, w.mode, w.digest), size=w.size)
+        for w in project.large_weights
+    ]
+    if project.weights:
+        files = tuple(_place(file, "src") for file in project.weights)
+        steps.append(Step("weights", SmallWeightsRecipe(files), size=sum(file.size for file in project.weights)))
+    return steps
+
+
+def _place(file: ProjectFile, folder: str) -> TreeFile:
+    return TreeFile(f"{folder}/{file.path}", file.path, file.size, file.mode, file.digest, file.link)
+
+
+def _plan_container(config: Config, lock: PlatformLock, document: str) -> ContainerConfig:
+    environment = {
+        "PATH": PATH,
+        "LANG": "C.UTF-8",
+        "PYTHONUNBUFFERED": "1",
+        "R8_COG_VERSION": f"layerforge/{__version__}",
+        "R8_PYTHON_VERSION": lock.python.version,
+    }
+    if config.target is not None:
+        environment["COG_PREDICT_TYPE_STUB"] = str(config.target)
+    environment.update(config.env)
+    freeze = "\n".join(f"{wheel.name}=={wheel.version}" for wheel in lock.packages)
+    return ContainerConfig(
+        exposed_ports={"5000/tcp": {}},
+        env=tuple(f"{name}={value}" for name, value in environment.items()),
+        cmd=("python", "-m", "cog.server.http"),
+        working_dir="/src",
+        labels={
+            "run.cog.version": f"layerforge/{__version__}",
+            "run.cog.config": json.dumps(config.source, sort_keys=True, separators=(",", ":")),
+            "run.cog.openapi_schema": document,
+            "run.cog.pip_freeze": freeze,
+        },
+        stop_signal="SIGTERM",
+    )

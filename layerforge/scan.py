@@ -1,0 +1,192 @@
+"""Reads a model's folder into a Project.
+
+Reading is the expensive part, so a file whose state is known (``states.py``) is not read. A large weight is read
+once, and what is hashed is the layer it makes (header, content, padding), so that the layer needs no second read.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import stat
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import msgspec
+
+from layerforge.errors import SourceError
+from layerforge.ignore import DockerIgnore, GitIgnore, is_never_wanted, keep_weights
+from layerforge.layers.weights import WeightLayout, weight_layout
+from layerforge.oci import Digest
+from layerforge.project import LARGE_SIZE, MOST_LAYERS, LargeWeight, Project, ProjectFile, is_weight
+from layerforge.progress import SILENCE, Reporter
+from layerforge.segments import FileState
+from layerforge.states import FileStates
+
+_CHUNK = 1 << 20
+
+
+class _Found(msgspec.Struct, frozen=True):
+    path: str
+    status: os.stat_result
+    link: str = ""
+
+
+def scan_project(root: Path, states: FileStates, target: str = "src", *, reporter: Reporter = SILENCE) -> Project:
+    """List the project in the folder ``root``, which will lie at ``target`` in the image.
+
+    Raises:
+        SourceError: a file cannot be read, its name is not UTF-8, or a link leads to a folder outside.
+    """
+    found, empty, ignored = _list_files(root, reporter)
+    weights = [item for item in found if not item.link and is_weight(item.path, item.status.st_size)]
+    large = sorted((item for item in weights if item.status.st_size >= LARGE_SIZE), key=lambda w: -w.status.st_size)
+    large = large[:MOST_LAYERS]
+    alone = {item.path for item in large}
+    kept = {item.path for item in weights}
+    with ThreadPoolExecutor(os.cpu_count() or 1) as pool:
+        by_size = list(pool.map(lambda item: _read_large(root, item, target, states, reporter), large))
+        small = list(pool.map(lambda item: _read_small(root, item, states), (i for i in found if i.path not in alone)))
+    return Project(
+        code=tuple(file for file in small if file.path not in kept),
+        weights=tuple(file for file in small if file.path in kept),
+        large_weights=tuple(sorted(by_size, key=lambda weight: weight.path)),
+        empty_folders=tuple(empty),
+        ignored=ignored,
+    )
+
+
+def _list_files(root: Path, reporter: Reporter) -> tuple[list[_Found], list[str], int]:
+    docker_file = root / ".dockerignore"
+    docker = DockerIgnore(_read_text(docker_file)) if docker_file.is_file() else None
+    found: list[_Found] = []
+    empty: list[str] = []
+    git_files: dict[str, str] = {}
+    for folder, names, files in _walk(root, docker):
+        prefix = f"{folder}/" if folder else ""
+        for name in files:
+            item = _inspect(root, prefix + name, reporter)
+            if item is not None and not (docker and docker.excludes(item.path)):
+                found.append(item)
+        if docker is None and ".gitignore" in files:
+            git_files[folder] = _read_text(root / prefix / ".gitignore")
+        if folder and not names and not files and not (docker and docker.excludes(folder)):
+            empty.append(folder)
+    left_out: frozenset[str] = frozenset()
+    if git_files:
+        git = GitIgnore(git_files)
+        candidates = {item.path: item for item in found if git.excludes(item.path)}
+        heavy = {i.path for i in found if not i.link and is_weight(i.path, i.status.st_size)}
+        left_out = frozenset(candidates) - keep_weights(candidates, heavy)
+        empty = [folder for folder in empty if not git.excludes(folder)]
+    found = sorted((item for item in found if item.path not in left_out), key=lambda item: item.path)
+    return found, sorted(empty), len(left_out)
+
+
+def _walk(root: Path, docker: DockerIgnore | None) -> Iterator[tuple[str, Sequence[str], Sequence[str]]]:
+    """Like os.walk, with folders relative to ``root`` and unwanted ones pruned; links to folders count as files."""
+
+    def fail(error: OSError) -> None:
+        raise SourceError(f"cannot be read: {error.strerror}", where=str(error.filename)) from error
+
+    for top, names, files in os.walk(root, onerror=fail):
+        folder = Path(top).relative_to(root).as_posix()
+        folder = "" if folder == "." else folder
+        prefix = f"{folder}/" if folder else ""
+        links = [name for name in names if (Path(top) / name).is_symlink()]
+        names[:] = sorted(
+            name
+            for name in names
+            if name not in links
+            and not is_never_wanted(prefix + name)
+            and not (Path(top) / name / "pyvenv.cfg").exists()
+            and not (docker and docker.prunes(prefix + name))
+        )
+        yield folder, tuple(names), tuple(n for n in sorted(files + links) if not is_never_wanted(prefix + n))
+
+
+def _inspect(root: Path, path: str, reporter: Reporter) -> _Found | None:
+    try:
+        path.encode("utf-8")
+    except UnicodeEncodeError:
+        hint = "rename it, or add it to .dockerignore"
+        raise SourceError("the file's name is not UTF-8", where=repr(path), hint=hint) from None
+    full = root / path
+    try:
+        status = full.lstat()
+        if stat.S_ISLNK(status.st_mode):
+            target = str(full.readlink())
+            inside = os.path.normpath(full.parent / target)
+            if not Path(target).is_absolute() and Path(inside).is_relative_to(root):
+                return _Found(path, status, target)
+            status = full.stat()  # what lies outside must come along, as its content
+            if stat.S_ISDIR(status.st_mode):
+                hint = "copy the folder into the project, or exclude the link in .dockerignore"
+                raise SourceError(f"link to a folder outside the project ({target})", where=str(full), hint=hint)
+    except OSError as error:
+        hint = "mend it, or exclude it in .dockerignore"
+        raise SourceError(f"cannot be read: {error.strerror}", where=str(full), hint=hint) from error
+    if not stat.S_ISREG(status.st_mode):
+        reporter.warn(f"{path} is neither file, folder nor link: left out")
+        return None
+    return _Found(path, status)
+
+
+def _read_small(root: Path, item: _Found, states: FileStates) -> ProjectFile:
+    if item.link:
+        return ProjectFile(item.path, link=item.link)
+    state = FileState.of(item.status)
+    digest = states.find(state)
+    if digest is None:
+        digest = _hash_file(root / item.path, state, hashlib.sha256(), b"", SILENCE, "")
+        states.remember(state, digest)
+    return ProjectFile(item.path, state.size, _mode(item.status), digest)
+
+
+def _read_large(root: Path, item: _Found, target: str, states: FileStates, reporter: Reporter) -> LargeWeight:
+    state, mode = FileState.of(item.status), _mode(item.status)
+    layout: WeightLayout = weight_layout(f"{target}/{item.path}", state.size, mode)
+    use = f"layer:{Digest.of(layout.header)}"
+    digest = states.find(state, use)
+    if digest is None:
+        task = f"hash {item.path}"
+        reporter.start(task, state.size)
+        hasher = hashlib.sha256(layout.header)
+        digest = _hash_file(root / item.path, state, hasher, layout.trailer, reporter, task)
+        states.remember(state, digest, use)
+        reporter.finish(task, "read")
+    return LargeWeight(item.path, state.size, mode, digest)
+
+
+def _hash_file(
+    path: Path, state: FileState, hasher: hashlib._Hash, trailer: bytes, reporter: Reporter, task: str
+) -> Digest:
+    try:
+        with path.open("rb", buffering=0) as file:
+            buffer = bytearray(_CHUNK)
+            view = memoryview(buffer)
+            left = state.size
+            while count := file.readinto(view[: min(left, _CHUNK)]):  # a file that grows must not hold us for ever
+                hasher.update(view[:count])
+                left -= count
+                if task:
+                    reporter.advance(task, count)
+            after = FileState.of(os.fstat(file.fileno()))
+    except OSError as error:
+        raise SourceError(f"cannot be read: {error.strerror}", where=str(path)) from error
+    if after != state:
+        raise SourceError("changed while it was being read", where=str(path), hint="build again when it is complete")
+    hasher.update(trailer)
+    return Digest.from_hex(hasher.hexdigest())
+
+
+def _mode(status: os.stat_result) -> int:
+    return 0o755 if status.st_mode & stat.S_IXUSR else 0o644
+
+
+def _read_text(path: Path) -> str:
+    try:
+        return path.read_text("utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise SourceError(f"cannot be read: {error}", where=str(path)) from error

@@ -1,0 +1,5 @@
+"""The OpenAPI document of a model, from its source alone. Pure: files come through a function, nothing is imported."""
+
+from layerforge.schema.generate import generate_schema
+
+__all__ = ["generate_schema"]

@@ -1,0 +1,132 @@
+"""One input of a model, and whether what is said about it makes sense.
+
+Rules: ``_validate_input_constraints`` in Cog's ``python/cog/_inspector.py`` and ``ValidateInputField`` in
+``pkg/schema/types.go``.
+"""
+
+from __future__ import annotations
+
+import ast
+import math
+import re
+from typing import Any
+
+import msgspec
+
+from layerforge.schema.faults import fault
+from layerforge.schema.modules import Module
+from layerforge.schema.resolve import shape
+from layerforge.schema.types import Type
+
+_PLAIN = {"str": str, "int": int, "float": (int, float), "bool": bool}
+
+
+class Input(msgspec.Struct, frozen=True):
+    """One parameter. ``default`` is UNSET where there is none; ``order`` counts from 0."""
+
+    name: str
+    order: int
+    type: Type
+    default: Any = msgspec.UNSET
+    description: str | None = None
+    ge: float | None = None
+    le: float | None = None
+    min_length: float | None = None
+    max_length: float | None = None
+    regex: str | None = None
+    choices: tuple[Any, ...] | None = None
+    deprecated: bool | None = None
+    accept: str | None = None
+
+
+def check_input(found: Input, module: Module, node: ast.AST) -> None:
+    """Refuse declarations that contradict themselves.
+
+    Raises:
+        SchemaError: at ``node``, a part of ``module``.
+    """
+
+    def refuse(message: str, hint: str) -> None:
+        raise fault(module, node, f"the input {found.name}: {message}", hint)
+
+    flat = shape(found.type)
+    bounds = found.ge is not None or found.le is not None
+    lengths = found.min_length is not None or found.max_length is not None
+    if flat.union and (bounds or lengths or found.regex is not None or found.choices is not None):
+        refuse("a union takes no choices or constraints", "use one type, or check the value in the method")
+    if bounds and flat.scalar not in ("int", "float"):
+        refuse("ge and le are for int and float", "remove them, or change the type")
+    if lengths and flat.scalar != "str":
+        refuse("min_length and max_length are for str", "remove them, or change the type")
+    if found.regex is not None and flat.scalar != "str":
+        refuse("regex is for str", "remove it, or change the type")
+    if found.accept is not None and flat.scalar not in ("Path", "File"):
+        refuse("accept is for Path and File", "remove it, or change the type")
+    if found.choices is not None:
+        _check_choices(found, flat.scalar, refuse)
+    if found.default is not msgspec.UNSET:
+        _check_default(found, flat.scalar, flat.repeated, refuse)
+
+
+def _check_choices(found: Input, scalar: str, refuse: Any) -> None:
+    choices = found.choices or ()
+    if not choices:
+        refuse("choices is empty", "list the allowed values, or leave choices out")
+    if scalar not in _PLAIN:
+        refuse("choices are for str and int", "remove them, or change the type")
+    for value in choices:
+        plain = isinstance(value, _PLAIN[scalar]) and (scalar == "bool" or not isinstance(value, bool))
+        if not plain:
+            refuse(f"the choice {value!r} is not a {scalar}", "use values of the input's type only")
+    if found.ge is not None or found.le is not None or found.min_length is not None or found.max_length is not None:
+        refuse("choices and constraints exclude each other", "keep the choices")
+
+
+def _check_default(found: Input, scalar: str, repeated: bool, refuse: Any) -> None:
+    if found.default is None:
+        return
+    if _has_no_json(found.default):
+        refuse(f"the default {found.default!r} has no JSON form", "use None and make the value in the method")
+    values = found.default if repeated and isinstance(found.default, (list, tuple)) else (found.default,)
+    if repeated and not isinstance(found.default, (list, tuple)):
+        refuse(f"the default {found.default!r} is not a list", "write a list, or None")
+    for value in values:
+        number = isinstance(value, (int, float)) and not isinstance(value, bool)
+        if scalar in ("int", "float") and isinstance(value, (str, list, tuple, dict)):
+            refuse(f"the default {value!r} is not a number", f"write a {scalar}, or change the type")
+        if scalar == "bool" and isinstance(value, (list, tuple, dict)):
+            refuse(f"the default {value!r} is not True or False", "write True or False, or change the type")
+        if found.choices is not None and value not in found.choices:
+            refuse(f"the default {value!r} is not among the choices", "add it to choices, or change the default")
+        if number and found.ge is not None and value < found.ge:
+            refuse(f"the default {value!r} is below ge={found.ge!r}", "change one of the two")
+        if number and found.le is not None and value > found.le:
+            refuse(f"the default {value!r} is above le={found.le!r}", "change one of the two")
+        if isinstance(value, str) and found.min_length is not None and len(value) < found.min_length:
+            refuse(f"the default is shorter than min_length={found.min_length!r}", "change one of the two")
+        if isinstance(value, str) and found.max_length is not None and len(value) > found.max_length:
+            refuse(f"the default is longer than max_length={found.max_length!r}", "change one of the two")
+        if isinstance(value, str) and found.regex is not None and _misses(found.regex, value):
+            refuse(f"the default {value!r} does not match regex", "change one of the two")
+
+
+def _misses(pattern: str, value: str) -> bool:
+    """Whether a simple pattern does not match; others are left to the model, as matching them may take for ever."""
+    if len(value) > 200 or re.search(r"[*+}]\)?[*+{]", pattern):
+        return False
+    try:
+        return re.match(pattern, value) is None
+    except (re.error, RecursionError, OverflowError):
+        return False
+
+
+def _has_no_json(value: Any) -> bool:
+    if isinstance(value, float):
+        return not math.isfinite(value)
+    if isinstance(value, int):
+        return not -(1 << 63) <= value < 1 << 64
+    if isinstance(value, dict):
+        return any(_has_no_json(item) for item in value.values())
+    if isinstance(value, (list, tuple)):
+        return any(map(_has_no_json, value))
+    return isinstance(value, str) and any("\ud800" <= character <= "\udfff" for character in value)

@@ -1,0 +1,120 @@
+"""Finds the method or function that a target names, through re-exports and inheritance."""
+
+from __future__ import annotations
+
+import ast
+
+import msgspec
+
+from layerforge.errors import SchemaError
+from layerforge.schema.constants import Evaluator
+from layerforge.schema.faults import fault, nearest, shown
+from layerforge.schema.modules import Assigned, Defined, External, Local, Module, Nothing, Project
+
+METHODS = {"run": ("run", "predict"), "train": ("train",)}
+
+
+class Callable(msgspec.Struct, frozen=True):
+    """A function, the module it stands in, and whether its first parameter is the object."""
+
+    node: ast.FunctionDef | ast.AsyncFunctionDef
+    module: Module
+    bound: bool
+
+
+def find_callable(project: Project, evaluator: Evaluator, file: str, name: str, mode: str) -> Callable:
+    """The function that runs one prediction (``mode`` "run") or training ("train").
+
+    Raises:
+        SchemaError: the file, the name or the method does not exist, or cannot be followed.
+    """
+    module = project.open(file)
+    if module is None:
+        hint = f"name an existing file in cog.yaml's `{mode}:`"
+        raise SchemaError(f"{file} does not exist in the project", where=file, hint=hint)
+    expression = ast.Name(name, ast.Load(), lineno=0)
+    meaning = project.resolve(module, expression)
+    match meaning:
+        case Local(module=owner, binding=Defined(node=ast.ClassDef())):
+            return _find_method(project, evaluator, meaning, name, mode)
+        case Local(module=owner, binding=Defined(node=(ast.FunctionDef() | ast.AsyncFunctionDef()) as node)):
+            arguments = [*node.args.posonlyargs, *node.args.args]
+            return Callable(node, owner, bool(arguments) and arguments[0].arg == "self")
+        case Local(module=owner, binding=Assigned(value=value)):
+            # `Runner = decorate(Original)`, `runner = Runner()`: whatever is called may change the signature.
+            hint = f"define the class {name} with a `class` statement, and name that in cog.yaml"
+            raise fault(owner, value, f"{name} is made by `{shown(value)}`, which is not run here", hint)
+        case Nothing():
+            known = [key for key, bound in module.bindings.items() if isinstance(bound, Defined)]
+            hint = nearest(name, known, f"define it, or name in cog.yaml one of: {', '.join(sorted(known)) or 'none'}")
+            raise SchemaError(f"{file} defines no class or function {name}", where=file, hint=hint)
+        case External(name=source):
+            hint = f"define a class in {file} that inherits from it, with its run() method written out"
+            raise SchemaError(f"{name} comes from {source}, outside the project", where=file, hint=hint)
+    raise SchemaError(f"{name} in {file} is not a class or function", where=file, hint="name a class in cog.yaml")
+
+
+def _find_method(project: Project, evaluator: Evaluator, owner: Local, name: str, mode: str) -> Callable:
+    assert isinstance(owner.binding, Defined)
+    ancestry = evaluator.ancestry(owner)
+    for wanted in METHODS[mode]:
+        for module, node in ancestry:
+            method = _method(project, module, node, wanted)
+            if method is not None:
+                return method
+    known = [inner.name for _, node in ancestry for inner in node.body if isinstance(inner, ast.FunctionDef)]
+    outside = sorted(
+        base for base in evaluator.external_bases(owner)
+        if base.partition(".")[0] not in ("cog", "builtins", "abc", "typing")
+    )  # fmt: skip
+    message = f"the class {name} has no {METHODS[mode][0]}() method"
+    if outside:
+        message += f"; its base {outside[0]} lies outside the project"
+    hint = nearest(METHODS[mode][0], known, f"add `def {METHODS[mode][0]}(self, ...)` to the class")
+    raise fault(owner.module, owner.binding.node, message, hint)
+
+
+def _method(project: Project, module: Module, owner: ast.ClassDef, wanted: str) -> Callable | None:
+    found: Callable | None = None
+    for statement in _class_statements(owner.body):
+        match statement:
+            case ast.FunctionDef() | ast.AsyncFunctionDef() if statement.name == wanted:
+                static = any(shown(decorator) == "staticmethod" for decorator in statement.decorator_list)
+                found = Callable(statement, module, not static)
+            case ast.Assign(targets=[ast.Name(id=target)], value=value) if target == wanted:
+                found = _rebound(project, module, owner, value)
+            case ast.Assign(targets=[ast.Attribute(value=ast.Name(id=target), attr=attribute)]):
+                if target == wanted and attribute in ("__signature__", "__annotations__"):
+                    raise _rewritten(module, statement, wanted)
+            case ast.Assign(targets=[ast.Subscript(value=ast.Attribute(value=ast.Name(id=target)))]):
+                if target == wanted:
+                    raise _rewritten(module, statement, wanted)
+    return found
+
+
+def _class_statements(body: list[ast.stmt]) -> list[ast.stmt]:
+    found: list[ast.stmt] = []
+    for statement in body:
+        found.append(statement)
+        if isinstance(statement, (ast.If, ast.With, ast.Try)):
+            found += _class_statements(statement.body)
+    return found
+
+
+def _rebound(project: Project, module: Module, owner: ast.ClassDef, value: ast.expr) -> Callable:
+    """``run = predict`` in the class body, or ``run = other_function``."""
+    if isinstance(value, ast.Name):
+        method = _method(project, module, owner, value.id)
+        if method is not None:
+            return method
+        meaning = project.resolve(module, value)
+        if isinstance(meaning, Local) and isinstance(meaning.binding, Defined):
+            node = meaning.binding.node
+            if not isinstance(node, ast.ClassDef):
+                return Callable(node, meaning.module, True)
+    raise _rewritten(module, value, "method")
+
+
+def _rewritten(module: Module, node: ast.AST, name: str) -> SchemaError:
+    message = f"the signature of {name} is changed by `{shown(node)}`, so what stands in `def` is not what is called"
+    return fault(module, node, message, "write the parameters into the `def` line")

@@ -1,0 +1,102 @@
+"""What a Debian image is made of: the release that ships a Python, its base packages, its interpreter's."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from datetime import datetime
+
+import msgspec
+
+from layerforge.errors import ResolveError
+from layerforge.lock import LockedDeb, LockedPython
+from layerforge.oci import Platform
+from layerforge.progress import SILENCE, Reporter
+from layerforge.sources.debian.archive import architecture_of, open_index
+from layerforge.sources.debian.control import Package
+from layerforge.sources.debian.mirrors import Mirrors
+from layerforge.sources.debian.resolve import Index, resolve
+from layerforge.store import Store
+
+RELEASES = {"3.11": "bookworm", "3.13": "trixie"}
+"""The stable release that ships each Python."""
+
+BASE = ("apt", "ca-certificates", "netbase", "tzdata")
+"""What the base holds besides the essential packages."""
+
+
+class LockedDebian(msgspec.Struct, frozen=True):
+    """``base`` and ``interpreter`` are disjoint, each sorted by name."""
+
+    release: str
+    python: LockedPython
+    base: tuple[LockedDeb, ...]
+    interpreter: tuple[LockedDeb, ...]
+
+
+def choose_release(minor: str) -> str:
+    """The Debian release for a Python like ``3.13``.
+
+    Raises:
+        ResolveError: no stable release ships it.
+    """
+    if minor not in RELEASES:
+        known = " and ".join(f"{python} (Debian {release})" for python, release in RELEASES.items())
+        hint = f'write python_version: "{max(RELEASES, key=_number)}" or another of these in cog.yaml'
+        raise ResolveError(f"Python {minor} is not in a Debian release that can be used: there are {known}", hint=hint)
+    return RELEASES[minor]
+
+
+def _number(minor: str) -> tuple[int, ...]:
+    return tuple(int(part) for part in minor.split("."))
+
+
+def lock_debian(
+    minor: str,
+    platform: Platform,
+    store: Store,
+    reporter: Reporter = SILENCE,
+    *,
+    mirrors: Mirrors | None = None,
+    now: datetime | None = None,
+) -> LockedDebian:
+    """The Debian packages of an image with Python ``minor`` (``3.13``), as the mirrors have them now.
+
+    Raises:
+        ResolveError: no release ships that Python, or the archive's packages do not fit together.
+        SourceError: a mirror cannot be reached, or none is configured.
+        VerificationError: a signature, digest or date is wrong.
+    """
+    release = choose_release(minor)
+    index = open_index(release, architecture_of(platform), store, reporter, mirrors=mirrors, now=now)
+    return choose_packages(index, minor, release)
+
+
+def choose_packages(index: Index, minor: str, release: str) -> LockedDebian:
+    """The packages of :func:`lock_debian`, from an index. Pure.
+
+    Raises:
+        ResolveError: as :func:`lock_debian`.
+    """
+    base = resolve(index, [*(package.name for package in index.essential()), *BASE])
+    interpreter = resolve(index, [f"python{minor}"], installed=base)
+    version = next(package.version for package in interpreter if package.name == f"python{minor}")
+    upstream = version.rpartition(":")[2].partition("-")[0]
+    python = LockedPython(minor=minor, version=upstream, provider="debian")
+    return LockedDebian(release, python, lock_packages(base), lock_packages(interpreter))
+
+
+def lock_packages(packages: Iterable[Package]) -> tuple[LockedDeb, ...]:
+    """``packages`` as a lock records them."""
+    return tuple(
+        LockedDeb(
+            name=package.name,
+            version=package.version,
+            architecture=package.architecture,
+            archive=package.archive,
+            path=package.path,
+            size=package.size,
+            digest=package.digest,
+        )
+        for package in packages
+        if package.digest is not None
+    )

@@ -1,0 +1,149 @@
+"""HTTP for everything but registries: mirrors and package indexes.
+
+Trusts what the system trusts (``SSL_CERT_FILE``, ``SSL_CERT_DIR``, else OpenSSL's default store), goes through the
+proxy of the environment, and repeats only what is safe to repeat: GET.
+"""
+
+from __future__ import annotations
+
+import functools
+import ssl
+import urllib.request
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit, urlunsplit
+
+import urllib3
+
+from layerforge import __version__
+from layerforge.errors import SourceError, VerificationError
+from layerforge.oci import Digest
+from layerforge.progress import SILENCE, Reporter
+from layerforge.store import Store
+from layerforge.verify import VerifiedReader
+
+_CHUNK = 1 << 18
+_RETRY = urllib3.Retry(
+    total=4, connect=2, backoff_factor=0.3, status_forcelist=(429, 500, 502, 503, 504), raise_on_status=False
+)
+_TIMEOUT = urllib3.Timeout(connect=15, read=60)
+
+
+@functools.cache
+def _pool(proxy: str) -> urllib3.PoolManager:
+    options: dict[str, Any] = {
+        "retries": _RETRY,
+        "timeout": _TIMEOUT,
+        "maxsize": 16,
+        "ssl_context": ssl.create_default_context(),
+        "headers": {"User-Agent": f"layerforge/{__version__}", "Accept-Encoding": "identity"},
+    }
+    return urllib3.ProxyManager(proxy, **options) if proxy else urllib3.PoolManager(**options)
+
+
+def _proxy_for(url: str) -> str:
+    parts = urlsplit(url)
+    if urllib.request.proxy_bypass(parts.hostname or ""):
+        return ""
+    return urllib.request.getproxies().get(parts.scheme, "")
+
+
+def redact(url: str) -> str:
+    """``url`` without user information, query and fragment."""
+    parts = urlsplit(url)
+    host = parts.netloc.rpartition("@")[2]
+    return urlunsplit((parts.scheme, host, parts.path, "", ""))
+
+
+@contextmanager
+def open_url(url: str, *, headers: dict[str, str] | None = None) -> Iterator[urllib3.BaseHTTPResponse]:
+    """GET ``url`` (http or https) and give the response, its body unread.
+
+    Raises:
+        SourceError: no connection, or a status other than 200 (``error.status`` holds it; 0 without an answer).
+    """
+    merged = {**_pool("").headers, **(headers or {})}
+    try:
+        response = _pool(_proxy_for(url)).request("GET", url, preload_content=False, headers=merged)
+    except urllib3.exceptions.HTTPError as error:
+        raise _unreachable(url, error) from error
+    try:
+        if response.status != 200:
+            failure = SourceError(
+                f"the server answered {response.status} {response.reason or ''}".rstrip(), where=redact(url)
+            )
+            failure.status = response.status  # type: ignore[attr-defined]
+            raise failure
+        yield response
+    except urllib3.exceptions.HTTPError as error:
+        raise _unreachable(url, error) from error
+    finally:
+        response.release_conn() if response.closed else response.close()
+
+
+def _unreachable(url: str, error: Exception) -> SourceError:
+    reason = getattr(error, "reason", None) or error
+    hint = "check the network, the proxy settings and the mirror's address"
+    if isinstance(reason, urllib3.exceptions.SSLError):
+        hint = "the system does not trust this server's certificate: set SSL_CERT_FILE to your site's CA bundle"
+    failure = SourceError(f"cannot be reached: {reason}", where=redact(url), hint=hint)
+    failure.status = 0  # type: ignore[attr-defined]
+    return failure
+
+
+def read_url(url: str, *, limit: int = 256 << 20) -> bytes:
+    """The body at ``url``, at most ``limit`` bytes.
+
+    Raises:
+        SourceError: as :func:`open_url`, or the body is longer.
+    """
+    with open_url(url) as response:
+        body = response.read(limit + 1)
+    if len(body) > limit:
+        raise SourceError(f"more than {limit:,} bytes", where=redact(url))
+    return body
+
+
+def download(
+    store: Store, urls: Sequence[str], digest: Digest, *, size: int = 0, name: str = "", reporter: Reporter = SILENCE
+) -> Path:
+    """The store's verified copy of the file with ``digest``, fetched from the first of ``urls`` that has it.
+
+    ``size`` is in bytes, 0 if unknown. Nothing is fetched when the store has it. A file that is too long, too short or
+    has another digest is discarded and the next URL tried.
+
+    Raises:
+        SourceError: no URL gave the file; the message is the last one's.
+    """
+    path = store.material_path(digest)
+    if path.exists() and (not size or path.stat().st_size == size):
+        return path
+    with store.key_lock(digest):
+        if path.exists() and (not size or path.stat().st_size == size):
+            return path
+        failure: SourceError | None = None
+        for url in urls:
+            try:
+                return _download_one(store, url, digest, size, name, reporter)
+            except SourceError as error:
+                failure = error
+        raise failure or SourceError(f"nowhere to get {name or digest} from", where=name)
+
+
+def _download_one(store: Store, url: str, digest: Digest, size: int, name: str, reporter: Reporter) -> Path:
+    task = f"download {name or digest.short}"
+    with open_url(url) as response, store.write_blob() as blob:
+        reporter.start(task, size or None)
+        reader = VerifiedReader(response, digest, size or None, what=redact(url))
+        try:
+            while chunk := reader.read(_CHUNK):
+                blob.write(chunk)
+                reporter.advance(task, len(chunk))
+        except VerificationError as error:
+            error.hint = "the server gave another file than the one locked; if it was replaced there, lock again"
+            raise
+        path = blob.commit(digest, folder="materials")
+        reporter.finish(task, "downloaded")
+        return path

@@ -1,0 +1,333 @@
+"""The local store: an OCI image layout, plus what makes the next build fast.
+
+::
+
+    $LAYERFORGE_HOME/           default: $XDG_CACHE_HOME/layerforge, else ~/.cache/layerforge
+      oci-layout, index.json    tags, as org.opencontainers.image.ref.name
+      blobs/sha256/…            manifests, configs, layers
+      files/sha256/…            layers whose bytes are in other files (weights): a list of segments each
+      keys/sha256/…             Step key -> Layer
+      materials/sha256/…        downloads, by digest
+      notes/<topic>/…           small derived facts, by digest of what they derive from
+      states.sqlite             state of a project file -> its digest
+      roots/…                   unpacked images of the sandbox
+      locks/, tmp/
+
+Promises: every write is a rename, so a reader sees a whole file or none; several processes may share a store; a
+process killed at any point leaves it valid, and its leftovers in ``tmp/`` are removed by the next one. Blobs are
+not forced to disk (a power cut may lose or tear one); every read is verified against its digest, and a torn blob
+is made again.
+"""
+
+from __future__ import annotations
+
+import errno
+import fcntl
+import hashlib
+import os
+import shutil
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from io import RawIOBase
+from pathlib import Path
+from typing import BinaryIO, TypeVar
+
+import msgspec
+
+from layerforge.errors import ImageError, StoreError
+from layerforge.layers.tar import Layer
+from layerforge.oci import INDEX, REF_NAME, Descriptor, Digest, Index, decode, encode
+from layerforge.segments import Segments, open_segments
+from layerforge.verify import VerifiedReader
+
+T = TypeVar("T")
+
+_LAYOUT = b'{"imageLayoutVersion":"1.0.0"}'
+_FOLDERS = ("blobs/sha256", "files/sha256", "keys/sha256", "materials/sha256", "notes", "roots", "locks", "tmp")
+
+
+def default_home() -> Path:
+    """Where the store is, from ``LAYERFORGE_HOME``, ``COG_CACHE_DIR`` or the XDG cache folder."""
+    for variable in ("LAYERFORGE_HOME", "COG_CACHE_DIR"):
+        if os.environ.get(variable):
+            return Path(os.environ[variable])
+    cache = os.environ.get("XDG_CACHE_HOME") or str(Path.home() / ".cache")
+    return Path(cache) / "layerforge"
+
+
+@contextmanager
+def translate_os_errors(path: Path) -> Iterator[None]:
+    """Turn a full disk or a missing permission into a StoreError that says what to do."""
+    try:
+        yield
+    except OSError as error:
+        if error.errno in (errno.ENOSPC, errno.EDQUOT):
+            hint = "free some space, or point LAYERFORGE_HOME at a larger disk"
+            raise StoreError("no space left on the disk", where=str(path), hint=hint) from error
+        if error.errno in (errno.EACCES, errno.EPERM, errno.EROFS):
+            hint = "point LAYERFORGE_HOME at a folder that you can write to"
+            raise StoreError(error.strerror or "not permitted", where=str(path), hint=hint) from error
+        raise
+
+
+class BlobWriter:
+    """A blob being written. Leaving the ``with`` block without :meth:`commit` discards it."""
+
+    def __init__(self, store: Store, file: BinaryIO, path: Path) -> None:
+        self._store = store
+        self._file = file
+        self._path = path
+
+    def write(self, data: bytes, /) -> None:
+        """Append ``data``.
+
+        Raises:
+            StoreError: the disk is full.
+        """
+        with translate_os_errors(self._path):
+            self._file.write(data)
+
+    def commit(self, digest: Digest, *, folder: str = "blobs") -> Path:
+        """Give the bytes written so far their place; the caller vouches for ``digest``."""
+        with translate_os_errors(self._path):
+            self._file.close()
+            destination = self._store.root / folder / "sha256" / digest.hex
+            self._path.chmod(0o644)
+            self._path.replace(destination)
+        return destination
+
+
+class Store:
+    """One store. Cheap to open; safe to use from several threads.
+
+    Raises:
+        StoreError: the folder cannot be made, or holds something else.
+    """
+
+    def __init__(self, root: Path | None = None) -> None:
+        self.root = (root or default_home()).absolute()
+        self._scratch: Path | None = None
+        with translate_os_errors(self.root):
+            if not (self.root / "oci-layout").exists():
+                self._create()
+
+    def _create(self) -> None:
+        if self.root.exists() and not self.root.is_dir():
+            raise StoreError("is a file, not a folder", where=str(self.root), hint="set LAYERFORGE_HOME to a folder")
+        self.root.mkdir(parents=True, exist_ok=True)
+        for folder in _FOLDERS:
+            (self.root / folder).mkdir(parents=True, exist_ok=True)
+        with self._locked("index"):
+            if not (self.root / "index.json").exists():
+                self._replace(self.root / "index.json", encode(Index(2, INDEX, ())))
+            self._replace(self.root / "oci-layout", _LAYOUT)
+
+    # -- blobs -----------------------------------------------------------------------------------------------
+
+    def blob_path(self, digest: Digest) -> Path:
+        """Where a blob with this digest lies if it is stored as one file."""
+        return self.root / "blobs" / "sha256" / digest.hex
+
+    def has_blob(self, descriptor: Descriptor) -> bool:
+        """Whether the blob is here, with the right size; its bytes are not read."""
+        try:
+            return self.blob_path(descriptor.digest).stat().st_size == descriptor.size
+        except FileNotFoundError:
+            segments = self.find_segments(descriptor.digest)
+            return segments is not None and segments.are_current()
+
+    def open_blob(self, descriptor: Descriptor) -> VerifiedReader:
+        """The blob's bytes, verified as they are read.
+
+        Raises:
+            StoreError: it is not here.
+            SourceError: it lies in other files, and one of them has changed.
+        """
+        try:
+            source: RawIOBase = self.blob_path(descriptor.digest).open("rb", buffering=0)
+        except FileNotFoundError:
+            segments = self.find_segments(descriptor.digest)
+            if segments is None:
+                hint = "build the image again"
+                raise StoreError("the store does not have this blob", where=str(descriptor.digest), hint=hint) from None
+            source = open_segments(segments)
+        return VerifiedReader(source, descriptor.digest, descriptor.size)
+
+    def read_blob(self, descriptor: Descriptor) -> bytes:
+        """A small blob as a whole, verified."""
+        with self.open_blob(descriptor) as reader:
+            return reader.readall()
+
+    @contextmanager
+    def write_blob(self) -> Iterator[BlobWriter]:
+        """A BlobWriter to fill and commit."""
+        handle, name = tempfile.mkstemp(dir=self.scratch)
+        path = Path(name)
+        with os.fdopen(handle, "wb", buffering=1 << 18) as file:
+            try:
+                yield BlobWriter(self, file, path)
+            finally:
+                path.unlink(missing_ok=True)
+
+    def put_bytes(self, data: bytes, media_type: str) -> Descriptor:
+        """Store ``data`` and describe it. Idempotent."""
+        descriptor = Descriptor(media_type, Digest.of(data), len(data))
+        if not self.has_blob(descriptor):
+            self._replace(self.blob_path(descriptor.digest), data)
+        return descriptor
+
+    def put_segments(self, digest: Digest, segments: Segments) -> None:
+        """Remember that the blob ``digest`` can be read from ``segments``. Idempotent."""
+        self._replace(self.root / "files" / "sha256" / digest.hex, encode(segments))
+
+    def find_segments(self, digest: Digest) -> Segments | None:
+        """The segments of a blob that lies in other files, or None."""
+        return self._read_record(self.root / "files" / "sha256" / digest.hex, Segments)
+
+    # -- layers by key ---------------------------------------------------------------------------------------
+
+    def find_layer(self, key: Digest) -> Layer | None:
+        """The layer made for ``key``, if its bytes are still here."""
+        layer = self._read_record(self.root / "keys" / "sha256" / key.hex, Layer)
+        return layer if layer is not None and self.has_blob(layer.descriptor) else None
+
+    def remember_layer(self, key: Digest, layer: Layer) -> None:
+        """Record that ``key`` gave ``layer``. Idempotent."""
+        self._replace(self.root / "keys" / "sha256" / key.hex, encode(layer))
+
+    # -- tags ------------------------------------------------------------------------------------------------
+
+    def tag(self, name: str, manifest: Descriptor) -> None:
+        """Point ``name`` at a manifest or index. Atomic; the last of two at once wins whole."""
+        with self._locked("index"):
+            kept = tuple(m for m in self._index().manifests if m.annotations.get(REF_NAME) != name)
+            named = msgspec.structs.replace(manifest, annotations={**manifest.annotations, REF_NAME: name})
+            self._replace(self.root / "index.json", encode(Index(2, INDEX, (*kept, named))))
+
+    def resolve_tag(self, name: str) -> Descriptor | None:
+        """What ``name`` points at, or None."""
+        for manifest in self._index().manifests:
+            if manifest.annotations.get(REF_NAME) == name:
+                return manifest
+        return None
+
+    def tags(self) -> dict[str, Descriptor]:
+        """All tags."""
+        return {m.annotations[REF_NAME]: m for m in self._index().manifests if REF_NAME in m.annotations}
+
+    def _index(self) -> Index:
+        path = self.root / "index.json"
+        try:
+            return decode(path.read_bytes(), Index, what=str(path))
+        except FileNotFoundError:
+            return Index(2, INDEX, ())
+
+    # -- downloads and derived facts -------------------------------------------------------------------------
+
+    def material_path(self, digest: Digest) -> Path:
+        """Where a download with this digest lies, or will lie."""
+        return self.root / "materials" / "sha256" / digest.hex
+
+    def find_note(self, topic: str, digest: Digest) -> bytes | None:
+        """A fact derived from the bytes with this digest, if it was kept. ``topic`` names its kind and format."""
+        try:
+            return (self.root / "notes" / topic / digest.hex).read_bytes()
+        except FileNotFoundError:
+            return None
+
+    def keep_note(self, topic: str, digest: Digest, data: bytes) -> None:
+        """Keep a derived fact. It may vanish at any time, so it must be possible to derive it again."""
+        path = self.root / "notes" / topic / digest.hex
+        path.parent.mkdir(parents=True, exist_ok=True)
+        self._replace(path, data)
+
+    # -- scratch and locks -----------------------------------------------------------------------------------
+
+    @property
+    def scratch(self) -> Path:
+        """A folder for temporary files of this process, on the same file system. Removed by :meth:`close` or later."""
+        if self._scratch is None or not self._scratch.exists():
+            self._sweep()
+            with translate_os_errors(self.root):
+                path = Path(tempfile.mkdtemp(prefix=f"{os.getpid()}-", dir=self.root / "tmp"))
+            self._scratch_lock = os.open(path, os.O_RDONLY | os.O_DIRECTORY)
+            fcntl.flock(self._scratch_lock, fcntl.LOCK_SH)
+            self._scratch = path
+        return self._scratch
+
+    def close(self) -> None:
+        """Remove this process's temporary files."""
+        if self._scratch is not None:
+            shutil.rmtree(self._scratch, ignore_errors=True)
+            os.close(self._scratch_lock)
+            self._scratch = None
+
+    def _sweep(self) -> None:
+        for path in (self.root / "tmp").iterdir():
+            if not path.is_dir():
+                continue
+            try:
+                handle = os.open(path, os.O_RDONLY | os.O_DIRECTORY)
+            except OSError:
+                continue
+            try:
+                fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                if not _is_alive(path.name):
+                    shutil.rmtree(path, ignore_errors=True)
+            except BlockingIOError:
+                pass
+            finally:
+                os.close(handle)
+
+    @contextmanager
+    def key_lock(self, key: Digest) -> Iterator[None]:
+        """Held while the layer of ``key`` is made, so that two processes do not make it twice."""
+        with self._locked(key.hex):
+            yield
+
+    @contextmanager
+    def _locked(self, name: str) -> Iterator[None]:
+        path = self.root / "locks" / name
+        with translate_os_errors(path), path.open("a") as file:
+            fcntl.flock(file, fcntl.LOCK_EX)
+            yield
+
+    def _replace(self, path: Path, data: bytes) -> None:
+        with translate_os_errors(path):
+            handle, name = tempfile.mkstemp(dir=self.scratch)
+            try:
+                with os.fdopen(handle, "wb") as file:
+                    file.write(data)
+                Path(name).chmod(0o644)
+                Path(name).replace(path)
+            except OSError:
+                Path(name).unlink(missing_ok=True)
+                raise
+
+    def _read_record(self, path: Path, kind: type[T]) -> T | None:
+        try:
+            return decode(path.read_bytes(), kind, what=str(path))
+        except FileNotFoundError:
+            return None
+        except ImageError:  # torn by a power cut, or of another version: as good as absent
+            return None
+
+
+def _is_alive(scratch_name: str) -> bool:
+    """Whether the process that made ``tmp/<pid>-…`` runs, so that the moment before it locks is covered."""
+    pid = scratch_name.partition("-")[0]
+    return pid.isdigit() and Path(f"/proc/{pid}").exists()
+
+
+def digest_file(path: Path) -> tuple[Digest, int]:
+    """The digest and size in bytes of a file."""
+    with path.open("rb") as file:
+        hasher = hashlib.sha256()
+        size = 0
+        buffer = bytearray(1 << 20)
+        view = memoryview(buffer)
+        while count := file.readinto(buffer):
+            hasher.update(view[:count])
+            size += count
+    return Digest.from_hex(hasher.hexdigest()), size

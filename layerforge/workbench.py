@@ -1,0 +1,73 @@
+"""What layers are made with: downloads by digest, files of the project, the image's own Python compiler."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import BinaryIO, cast
+
+from layerforge.errors import SourceError
+from layerforge.lock import LockedDeb, LockedWheel, PlatformLock
+from layerforge.oci import Digest
+from layerforge.progress import Reporter
+from layerforge.runtime_files import PREFIX, runtime_root
+from layerforge.sources.debian import debian_urls
+from layerforge.sources.http import download
+from layerforge.sources.interpreter import Interpreter
+from layerforge.store import Store
+from layerforge.verify import VerifiedReader
+
+
+class LocalWorkbench:
+    """The Workbench of a real build. ``project`` is the model's folder.
+
+    Use it as a context manager; threads end with it.
+    """
+
+    def __init__(self, store: Store, lock: PlatformLock, project: Path, reporter: Reporter) -> None:
+        self.reporter = reporter
+        self.compressors = ThreadPoolExecutor(os.cpu_count() or 1)
+        self._store = store
+        self._project = project
+        self._debs = {deb.digest: deb for deb in (*lock.base, *lock.interpreter)}
+        self._wheels = {wheel.digest: wheel for wheel in (*lock.packages, *lock.runtime)}
+        self._interpreter = Interpreter(store, lock, self.material)
+
+    def __enter__(self) -> LocalWorkbench:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.compressors.shutdown(cancel_futures=True)
+
+    def material(self, digest: Digest) -> Path:
+        """The verified local file of a download of the lock."""
+        item = self._debs.get(digest) or self._wheels[digest]
+        return download(self._store, _urls(item), digest, size=item.size, name=_name(item), reporter=self.reporter)
+
+    def project_path(self, path: str) -> Path:
+        """Where a file of the project lies on this machine."""
+        if path.startswith(PREFIX):
+            return runtime_root() / path.removeprefix(PREFIX)
+        return self._project / path
+
+    def open_project_file(self, path: str, digest: Digest) -> BinaryIO:
+        """A file of the project for reading; reading to its end verifies the digest."""
+        try:
+            file = self.project_path(path).open("rb", buffering=0)
+        except OSError as error:
+            raise SourceError(f"cannot be read: {error.strerror}", where=path) from error
+        return cast(BinaryIO, VerifiedReader(file, digest, what=path))
+
+    def compile_bytecode(self, minor: str, sources: Sequence[tuple[str, bytes]]) -> list[bytes | None]:
+        """Unchecked-hash bytecode for the image's Python."""
+        return self._interpreter.compile_bytecode(minor, sources)
+
+
+def _urls(item: LockedDeb | LockedWheel) -> tuple[str, ...]:
+    return debian_urls(item) if isinstance(item, LockedDeb) else (item.url,)
+
+
+def _name(item: LockedDeb | LockedWheel) -> str:
+    return item.path.rpartition("/")[2] if isinstance(item, LockedDeb) else item.filename
