@@ -24,12 +24,12 @@ from benchmarks.environment import (
     start_engine,
     start_registry,
 )
-from benchmarks.inputs import LARGE_WEIGHTS, ROOT, default_cache, prepare_base, prepare_wheels, write_project
+from benchmarks.inputs import LARGE_WEIGHTS, ROOT, Project, default_cache, prepare_base, prepare_wheels, write_project
 from benchmarks.sides import (
     LayerforgeSide,
     Side,
+    check_image,
     copy_downloads,
-    describe_content,
     find_versions,
     measure_side,
     prepare_docker,
@@ -40,9 +40,10 @@ from benchmarks.table import Results, format_table, peak_memory, to_json
 FIRST, FIRST_BASE, NOTHING = "first build", "first build, base known to both", "nothing changed"
 CODE, WEIGHT = "one line of code changed", "one of four 64 MiB weight files changed"
 NOTES = """\
-Times are medians of wall-clock seconds from the command's start to its end: docker build and docker push together, and layerforge build --push.
-Everything that is downloaded (wheels, Debian packages) was there before, for both. Docker's base image was made, imported
-and pushed to its registry before, too: only the second row gives Layerforge the same start; in the first it makes its base and pushes it."""
+Times are medians of wall-clock seconds: docker build and docker push together, and layerforge build --push.
+What is downloaded (wheels, Debian packages) was there before, for both, and Layerforge's lock, too. Docker's base image
+was made, imported and pushed to its registry before; in the first row Layerforge makes and pushes its base. Only the
+second row gives both the same start: another model of the same Python has been built and pushed with Layerforge."""
 
 
 def talk(message: str) -> None:
@@ -84,7 +85,7 @@ class Benchmark:
         talk(f"round {number} of {self.options.rounds}")
         project = write_project(folder / "context" / "project", wheels)
         registry = stack.enter_context(start_registry(folder / "registry-docker"))
-        docker = prepare_docker(engine, registry, folder / "context", project, wheels, base)
+        docker = prepare_docker(engine, registry, folder / "context", project, wheels=wheels, base=base)
         sides: dict[str, Side] = {"docker": docker}
         if not self.options.docker_only:
             shutil.copy(self.lock, project.folder)
@@ -101,7 +102,7 @@ class Benchmark:
         for name in LARGE_WEIGHTS:
             project.replace_weights(name)
             self._measure(WEIGHT, sides)
-        self._compare(engine, sides)
+        self._compare(engine, sides, project)
 
         self.results[FIRST_BASE]["docker"] = self.results[FIRST]["docker"]
         if not self.options.docker_only:
@@ -117,12 +118,12 @@ class Benchmark:
             self.results[scenario][name].append(measurement)
             talk(f"  {scenario}: {name} {measurement.seconds:.2f} s, {measurement.pushed / 1e6:.2f} MB pushed")
 
-    def _compare(self, engine: Engine, sides: dict[str, Side]) -> None:
-        """Start both images, and make sure that they hold the same model."""
-        contents = {name: describe_content(engine, side.image) for name, side in sides.items()}
-        talk("  the images say: " + "; ".join(f"{name}: {content}" for name, content in contents.items()))
-        if len(set(contents.values())) != 1:
-            raise BenchmarkError("the two images do not hold the same model")
+    def _compare(self, engine: Engine, sides: dict[str, Side], project: Project) -> None:
+        """Start both images, and make sure that they hold the model as it is now, and the same versions."""
+        versions = {name: check_image(engine, side.image, project) for name, side in sides.items()}
+        talk("  the images hold the model: " + "; ".join(f"{name}: {text}" for name, text in versions.items()))
+        if len(set(versions.values())) != 1:
+            raise BenchmarkError("the two images hold different versions")
 
 
 def report(results: Results, facts: dict[str, object]) -> None:
@@ -144,17 +145,12 @@ def report(results: Results, facts: dict[str, object]) -> None:
 
 def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
-    parser.add_argument("--rounds", type=int, default=2, help="how often everything is done from nothing (default 2)")
-    parser.add_argument(
-        "--repeats", type=int, default=3, help="repetitions of the quick scenarios in a round (default 3)"
-    )
-    parser.add_argument(
-        "--scratch", type=Path, help="where temporary files go; needs about 5 GB (default: the system's)"
-    )
-    parser.add_argument(
-        "--cache", type=Path, default=default_cache(), help="where the base image and the wheels are kept"
-    )
-    parser.add_argument("--docker-only", action="store_true", help="leave out layerforge, to try the benchmark itself")
+    add = parser.add_argument
+    add("--rounds", type=int, default=2, help="how often everything is done from nothing (default 2)")
+    add("--repeats", type=int, default=3, help="how often the quick scenarios are done in a round (default 3)")
+    add("--scratch", type=Path, help="where temporary files go: about 5 GB (default: the system's folder for them)")
+    add("--cache", type=Path, default=default_cache(), help="where Docker's base image and the wheels are kept")
+    add("--docker-only", action="store_true", help="leave out Layerforge, to try the benchmark itself")
     options = parser.parse_args()
     start = time.monotonic()
     try:

@@ -196,12 +196,8 @@ def start_engine(folder: Path) -> Iterator[Engine]:
     (folder / "daemon.json").write_text("{}")
     address, log = f"unix://{folder}/docker.sock", folder / "log"
     env = {key: value for key, value in os.environ.items() if not key.startswith("DOCKER_")}
-    env |= {
-        "DOCKER_HOST": address,
-        "DOCKER_CONFIG": f"{folder}/client",
-        "DOCKER_BUILDKIT": "1",
-        "BUILDKIT_PROGRESS": "plain",
-    }
+    env |= {"DOCKER_HOST": address, "DOCKER_CONFIG": f"{folder}/client"}
+    env |= {"DOCKER_BUILDKIT": "1", "BUILDKIT_PROGRESS": "plain"}
     command = [program, "--host", address, "--data-root", f"{folder}/data", "--exec-root", f"{folder}/exec"]
     command += ["--pidfile", f"{folder}/pid", "--config-file", f"{folder}/daemon.json"]
     command += ["--bridge=none", "--iptables=false", "--ip6tables=false"]
@@ -237,12 +233,10 @@ def measure(command: Sequence[str], env: Mapping[str, str], log: Path, cwd: Path
 def describe_machine() -> dict[str, str]:
     """What the figures depend on."""
     cpuinfo = Path("/proc/cpuinfo").read_text().splitlines()
-    model = next(
-        (line.partition(":")[2].strip() for line in cpuinfo if line.startswith("model name")), platform.machine()
-    )
+    names = (line.partition(":")[2].strip() for line in cpuinfo if line.startswith("model name"))
     memory = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
     return {
-        "processor": f"{len(os.sched_getaffinity(0))} cores, {model}",
+        "processor": f"{len(os.sched_getaffinity(0))} cores, {next(names, platform.machine())}",
         "memory": f"{memory / 2**30:.0f} GiB",
         "kernel": f"{platform.system()} {platform.release()}",
         "python": platform.python_version(),

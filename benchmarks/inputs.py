@@ -5,6 +5,7 @@ The base image and the wheels are kept in a cache folder, so only the first run 
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 import platform
@@ -38,28 +39,23 @@ def prepare_base(cache: Path) -> Path:
     The release and the interpreter are the ones that Layerforge chooses for this Python. ``/usr/local`` is a virtual
     environment as in Layerforge's images, so that pip has a place to install to.
     """
-    base = cache / f"{SUITE}-python{PYTHON}-{platform.machine()}.tar"
+    recipe = ["--mode=root", "--variant=essential"]
+    recipe += [f"--include=python{PYTHON}-venv,ca-certificates,libstdc++6"]
+    recipe += [f'--customize-hook=chroot "$1" python{PYTHON} -m venv /usr/local']
+    revision = hashlib.sha256(json.dumps(recipe).encode()).hexdigest()[:8]
+    base = cache / f"{SUITE}-python{PYTHON}-{platform.machine()}-{revision}.tar"
     if base.exists():
         return base
     cache.mkdir(parents=True, exist_ok=True)
     unfinished = base.with_suffix(".part.tar")
-    command = [find_program("mmdebstrap", "mmdebstrap"), "--quiet", "--mode=root", "--variant=essential"]
-    command += [f"--include=python{PYTHON}-venv,ca-certificates"]
-    command += [f'--customize-hook=chroot "$1" python{PYTHON} -m venv /usr/local']
-    command += [SUITE, str(unfinished), _find_mirror()]
-    _run(command)
+    _run([find_program("mmdebstrap", "mmdebstrap"), "--quiet", *recipe, SUITE, str(unfinished), _find_mirror()])
     return unfinished.replace(base)
 
 
 def _find_mirror() -> str:
     """The Debian mirror of this machine's apt sources."""
-    command = [
-        "apt-get",
-        "indextargets",
-        "--format",
-        "$(ORIGIN) $(COMPONENT) $(CODENAME) $(REPO_URI)",
-        "Created-By: Packages",
-    ]
+    wanted = "$(ORIGIN) $(COMPONENT) $(CODENAME) $(REPO_URI)"
+    command = ["apt-get", "indextargets", "--format", wanted, "Created-By: Packages"]
     for line in _run(command).splitlines():
         origin, component, codename, address = line.split(maxsplit=3)
         if (origin, component) == ("Debian", "main") and "-" not in codename:
@@ -112,13 +108,11 @@ class Project:
 def write_project(folder: Path, wheels: Path) -> Project:
     """Write the model into ``folder``, with the versions of its requirements that ``wheels`` has."""
     fixture = ROOT / "fixtures" / "digits"
-    shutil.copytree(
-        fixture, folder, ignore=shutil.ignore_patterns("samples", "train*", "held*", "pylock.*", "__pycache__")
-    )
-    versions = {name: version for name, version, *_ in map(parse_wheel_filename, sorted(os.listdir(wheels)))}
-    wanted = [
-        line.partition(">=")[0] for line in (fixture / "requirements.txt").read_text().splitlines() if line[:1] != "#"
-    ]
+    left_out = shutil.ignore_patterns("samples", "train*", "held*", "pylock.*", "__pycache__")
+    shutil.copytree(fixture, folder, ignore=left_out)
+    versions = {str(name): version for name, version, *_ in (parse_wheel_filename(w.name) for w in wheels.iterdir())}
+    lines = (fixture / "requirements.txt").read_text().splitlines()
+    wanted = [line.partition(">=")[0] for line in lines if not line.startswith("#")]
     (folder / "requirements.txt").write_text("".join(f"{name}=={versions[name]}\n" for name in wanted))
     (folder / "cog.yaml").write_text(
         f'build:\n  python_version: "{PYTHON}"\n  python_requirements: requirements.txt\nrun: "run.py:Runner"\n'

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 import shutil
 import subprocess
@@ -39,15 +40,16 @@ def measure_side(side: Side) -> Measurement:
     return replace(side.build_and_push(), pushed=side.registry.stored_bytes() - before)
 
 
-# As a careful person writes it: what changes least comes first, no build cache of pip in the image, a layer for each large
-# file, and the wheels mounted rather than copied. It installs what Layerforge's image holds beside the model, too.
+# As a careful person writes it: what changes least comes first, a layer for each large file, wheels mounted rather than
+# copied, no cache of pip in the image. What Layerforge's images hold beside the model is installed here, too.
 DOCKERFILE = f"""\
 FROM {BASE}
 ENV PYTHONUNBUFFERED=1
 WORKDIR /src
 RUN --mount=type=bind,source=wheels,target=/wheels \\
     --mount=type=bind,source=runtime/requirements.txt,target=/requirements.txt \\
-    python -m pip install --no-cache-dir --no-index --find-links /wheels --target /opt/layerforge/lib -r /requirements.txt
+    python -m pip install --no-cache-dir --no-index --find-links /wheels \\
+    --target /opt/layerforge/lib -r /requirements.txt
 COPY runtime /opt/layerforge/sdk
 RUN --mount=type=bind,source=wheels,target=/wheels \\
     --mount=type=bind,source=project/requirements.txt,target=/requirements.txt \\
@@ -62,7 +64,7 @@ CMD ["python", "-m", "cog.server.http"]
 
 @dataclass
 class DockerSide:
-    """``docker build`` with BuildKit, then ``docker push``. ``context`` holds the Dockerfile, the wheels and the project."""
+    """``docker build`` with BuildKit, then ``docker push``. In ``context``: the Dockerfile, the wheels, the project."""
 
     engine: Engine
     registry: Registry
@@ -79,9 +81,9 @@ class DockerSide:
 
 
 def prepare_docker(
-    engine: Engine, registry: Registry, context: Path, project: Project, wheels: Path, base: Path
+    engine: Engine, registry: Registry, context: Path, project: Project, *, wheels: Path, base: Path
 ) -> DockerSide:
-    """A Docker side that has built nothing yet, with its base in the engine and, under another name, in the registry."""
+    """A Docker side that has built nothing yet; its base is in the engine and, under another name, in the registry."""
     engine.call("builder", "prune", "--all", "--force")
     engine.call("image", "prune", "--all", "--force")
     environment = "PATH=/usr/local/bin:/usr/local/sbin:/usr/sbin:/usr/bin:/sbin:/bin"
@@ -114,9 +116,8 @@ class LayerforgeSide:
 
     def build(self, folder: Path, image: str) -> Measurement:
         """Build the model in ``folder`` and push it as ``image``."""
-        return measure(
-            [str(LAYERFORGE), "build", str(folder), "--push", "-t", image], _layerforge_env(self.home), self.log
-        )
+        command = [str(LAYERFORGE), "build", str(folder), "--push", "-t", image]
+        return measure(command, _layerforge_env(self.home), self.log)
 
 
 def _layerforge_env(home: Path) -> dict[str, str]:
@@ -140,24 +141,31 @@ def copy_downloads(warm: Path, home: Path) -> None:
         shutil.copytree(warm / "materials", home / "materials", copy_function=os.link)
 
 
-CHECK = """
+_CHECK = """
 import hashlib, pathlib, sys
 import numpy, network, PIL
-files = sorted([*pathlib.Path("/src").glob("*.py"), *pathlib.Path("/src/weights").iterdir()])
-digest = hashlib.sha256()
-for path in files:
-    digest.update(f"{path.name} {hashlib.sha256(path.read_bytes()).hexdigest()}\\n".encode())
-probabilities = network.Network().classify(numpy.zeros((1, 64)))
-print(digest.hexdigest(), f"{probabilities.sum():.6f}", f"{sys.version_info.major}.{sys.version_info.minor}", numpy.__version__, PIL.__version__)
+for path in sorted([*pathlib.Path("/src").glob("*.py"), *pathlib.Path("/src/weights").iterdir()]):
+    print(path.name, hashlib.sha256(path.read_bytes()).hexdigest())
+assert abs(network.Network().classify(numpy.zeros((1, 64))).sum() - 1) < 1e-5
+print("python", sys.version.split()[0], "numpy", numpy.__version__, "pillow", PIL.__version__)
 """
 
 
-def describe_content(engine: Engine, image: str) -> str:
-    """What a container of ``image`` says about its files, after it has used the network: the same for equal images."""
+def check_image(engine: Engine, image: str, project: Project) -> str:
+    """Start a container of ``image`` that uses the model, and return the versions that it reports.
+
+    Raises:
+        BenchmarkError: a file of the model is not as in ``project``, or the model does not work.
+    """
     engine.call("pull", image)
-    printed = engine.call("run", "--rm", "--network", "none", "--workdir", "/src", image, "python", "-c", CHECK)
+    printed = engine.call("run", "--rm", "--network", "none", "--workdir", "/src", image, "python", "-c", _CHECK)
     engine.call("image", "rm", "--force", image)
-    return printed
+    *files, versions = printed.splitlines()
+    paths = sorted([*project.folder.glob("*.py"), *(project.folder / "weights").iterdir()])
+    expected = [f"{path.name} {hashlib.sha256(path.read_bytes()).hexdigest()}" for path in paths]
+    if files != expected:
+        raise BenchmarkError(f"{image} does not hold the model as it is: found {files}, expected {expected}")
+    return versions
 
 
 def find_versions(engine: Engine) -> dict[str, str]:

@@ -10,7 +10,7 @@ import os
 import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from graphlib import TopologicalSorter
 
 import msgspec
@@ -38,10 +38,16 @@ class BuiltImage(msgspec.Struct, frozen=True):
     made: tuple[str, ...]
 
 
-def build_image(plan: Plan, store: Store, bench: Workbench, created: int, reporter: Reporter) -> BuiltImage:
+def build_image(
+    plan: Plan,
+    store: Store,
+    open_bench: Callable[[], AbstractContextManager[Workbench]],
+    created: int,
+    reporter: Reporter,
+) -> BuiltImage:
     """Make what is missing, assemble, and put manifest and config into the store (no tag).
 
-    ``created`` is the image's time stamp in seconds since 1970.
+    ``open_bench`` is called only when something is missing. ``created`` is the image's time stamp in seconds since 1970.
 
     Raises:
         LayerforgeError: whatever the first failing step raised; everything finished before stays in the store.
@@ -50,10 +56,10 @@ def build_image(plan: Plan, store: Store, bench: Workbench, created: int, report
     layers = {name: layer for name, key in keys.items() if (layer := store.find_layer(key)) is not None}
     missing = [step for step in plan.steps if step.name not in layers]
     for name in layers:
-        reporter.start(name)
         reporter.finish(name, "cached")
     if missing:
-        layers.update(_make_layers(missing, store, bench, reporter))
+        with open_bench() as bench:
+            layers.update(_make_layers(missing, store, bench, reporter))
     named = tuple(NamedLayer(step.name, keys[step.name], layers[step.name]) for step in plan.steps)
     image = assemble_image(named, plan.container, plan.platform, created, plan.annotations)
     store.put_bytes(image.config_bytes, CONFIG)
@@ -108,7 +114,6 @@ def _make_layer(step: Step, store: Store, bench: Workbench, reporter: Reporter, 
     with store.key_lock(key):
         layer = store.find_layer(key)  # another build may have made it while this one waited
         if layer is not None:
-            reporter.start(step.name)
             reporter.finish(step.name, "cached")
             return layer
         reporter.start(step.name, step.size or None)

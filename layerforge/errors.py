@@ -14,6 +14,7 @@
     ├── InvalidReference        an image reference is malformed
     ├── ImageError              a manifest or config breaks the OCI image specification
     ├── RegistryError           a registry refused, or could not be reached
+    ├── InputError              what was given for a prediction does not fit the model, or cannot be read or written
     └── EngineError             an image could not be started
 
 Anything else that escapes is a bug, and keeps its traceback.
@@ -98,7 +99,19 @@ class ImageError(LayerforgeError):
 
 
 class RegistryError(LayerforgeError):
-    """A registry refused a request or could not be reached."""
+    """A registry refused a request or could not be reached.
+
+    ``status`` is the HTTP status, 0 without an answer; ``code`` the registry's own word for it, such as ``DENIED``.
+    """
+
+    def __init__(self, message: str, *, where: str = "", hint: str = "", status: int = 0, code: str = "") -> None:
+        super().__init__(message, where=where, hint=hint)
+        self.status = status
+        self.code = code
+
+
+class InputError(LayerforgeError):
+    """What was given for a prediction does not fit the model's inputs, or a file of it cannot be read or written."""
 
 
 class EngineError(LayerforgeError):

@@ -8,13 +8,13 @@ import platform as machine
 import re
 import tempfile
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import msgspec
 
 from layerforge.build import build_image
 from layerforge.config import Config, decode_config, refuse_unsupported
-from layerforge.errors import ConfigError, LayerforgeError, LockError, Problem, SchemaError, SourceError
+from layerforge.errors import ConfigError, LayerforgeError, LockError, SchemaError, SourceError
 from layerforge.ignore import LOCK_NAME
 from layerforge.layers.tar import EPOCH
 from layerforge.lock import Lock
@@ -23,12 +23,15 @@ from layerforge.oci import LINUX_AMD64, LINUX_ARM64, Descriptor, Platform
 from layerforge.plan import plan_image
 from layerforge.progress import Reporter
 from layerforge.project import Project
+from layerforge.request import make_request
 from layerforge.runtime_files import list_runtime_files
 from layerforge.scan import scan_project
 from layerforge.schema import generate_schema
 from layerforge.states import FileStates
 from layerforge.store import Store
-from layerforge.workbench import LocalWorkbench
+
+if TYPE_CHECKING:
+    from layerforge.workbench import LocalWorkbench
 
 CONFIG_NAME = "cog.yaml"
 
@@ -129,8 +132,6 @@ def lock_model(
         LockError: with ``locked``, when there is no lock or it is stale.
         ResolveError: nothing satisfies what is asked for.
     """
-    from layerforge.resolve import make_request, resolve
-
     platform = host_platform()
     previous = None if renew else load_lock(folder)
     request = make_request(config, folder, (platform,), reporter)
@@ -139,6 +140,8 @@ def lock_model(
     if locked:
         state = "does not fit cog.yaml any more" if previous else "does not exist"
         raise LockError(f"the lock {state}", where=LOCK_NAME, hint="run `layerforge lock`, look at it, and commit it")
+    from layerforge.resolve import resolve  # what it imports is needed here only
+
     reporter.note("resolving packages" if previous is None else "the lock is stale: resolving again")
     lock = resolve(request, previous, store, reporter)
     _write_lock(folder / LOCK_NAME, encode_lock(lock), reporter)
@@ -166,8 +169,13 @@ def build_model(
     if project.ignored:
         reporter.note(f".gitignore leaves out {project.ignored} files; a .dockerignore would decide instead")
     plan = plan_image(config, platform_lock, project, list_runtime_files(), schema)
-    with LocalWorkbench(store, platform_lock, folder, reporter) as bench:
-        built = build_image(plan, store, bench, options.created, reporter)
+
+    def open_bench() -> LocalWorkbench:
+        from layerforge.workbench import LocalWorkbench  # what it imports is needed for missing layers only
+
+        return LocalWorkbench(store, platform_lock, folder, reporter)
+
+    built = build_image(plan, store, open_bench, options.created, reporter)
     return BuiltModel(built.image.manifest, config, schema, built.made)
 
 
@@ -185,9 +193,7 @@ def load_schema(folder: Path, config: Config, given: Path | None = None) -> dict
         if not isinstance(document, dict):
             raise SchemaError("is not a JSON object", where=str(given))
         return document
-    if config.target is None:
-        hint = "name your class: `run: run.py:Runner`"
-        raise ConfigError((Problem(config.path, 0, "no `run:`, so there is nothing to serve", hint),))
+    assert config.target is not None, "refuse_unsupported has seen to that"
     return generate_schema(lambda path: _read_source(folder, path), config.target.file, config.target.name)
 
 
@@ -204,8 +210,7 @@ def _read_source(folder: Path, path: str) -> bytes | None:
 
 
 def _check_project(project: Project, config: Config) -> None:
-    if config.target is None:
-        return
+    assert config.target is not None
     name = os.path.normpath(config.target.file)
     if not any(file.path == name for file in project.code):
         hint = "the ignore files keep it out of the image: add a line such as !" + name

@@ -194,7 +194,7 @@ def decode(data: bytes, kind: type[T], *, what: str = "document") -> T:
     """
     try:
         return msgspec.json.decode(data, type=kind, dec_hook=_decode_hook)
-    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         raise ImageError(f"{what} is not valid: {error}") from error
 
 

@@ -19,7 +19,7 @@ class Reporter(Protocol):
         """``amount`` more bytes of ``task`` are done."""
 
     def finish(self, task: str, outcome: str) -> None:
-        """``task`` ended well; ``outcome`` is a word or two for people (``cached``, ``12.3 MB``)."""
+        """``task`` ended well, or was done before it began; ``outcome`` is a word or two (``cached``, ``12.3 MB``)."""
 
     def note(self, text: str) -> None:
         """Something people want to know."""

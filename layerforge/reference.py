@@ -66,12 +66,13 @@ def parse_reference(text: str, *, default_tag: str = "latest") -> Reference:
     else:
         registry, name = DOCKER_HUB, rest
     repository, colon, tag = name.partition(":")
-    if registry == DOCKER_HUB and "/" not in repository:
-        repository = f"library/{repository}"
     if registry in {"docker.io", "registry-1.docker.io"}:
         registry = DOCKER_HUB
+    if registry == DOCKER_HUB and repository and "/" not in repository:
+        repository = f"library/{repository}"
     hint = "a reference looks like registry.example.com/team/model:tag"
-    if not _REGISTRY.fullmatch(registry):
+    port = registry.rpartition("]")[2].partition(":")[2]
+    if not _REGISTRY.fullmatch(registry) or int(port or 1) not in range(1, 65536):
         raise InvalidReference(f"{registry!r} is not a registry host", where=text, hint=hint)
     if not _NAME.fullmatch(repository) or len(repository) > 255:
         problem = "upper-case letters are not allowed" if repository.lower() != repository else "not a repository name"

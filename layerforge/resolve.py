@@ -3,32 +3,49 @@
 from __future__ import annotations
 
 from concurrent.futures import ThreadPoolExecutor
-from pathlib import Path
 
-import msgspec
-
-from layerforge.config import Config
-from layerforge.lock import Lock, LockedWheel, PlatformLock
-from layerforge.oci import Digest, Platform, encode
+from layerforge.bins import assign_bins
+from layerforge.lock import Lock, PlatformLock
 from layerforge.plan import parse_platform
 from layerforge.progress import Reporter
-from layerforge.runtime_files import runtime_requirements
+from layerforge.request import Request
+from layerforge.sources.debian import choose_release, lock_debian
+from layerforge.sources.index import lock_packages
 from layerforge.store import Store
 
-REVISION = 1
-"""Raised by hand when the same request should be resolved differently: every older lock is then stale."""
+
+def resolve(request: Request, previous: Lock | None, store: Store, reporter: Reporter) -> Lock:
+    """Resolve everything; what ``previous`` chose is kept where it still fits.
+
+    Raises:
+        ResolveError: nothing satisfies the request.
+        SourceError: a mirror or an index cannot be reached.
+    """
+    before = {platform.platform: platform for platform in previous.platforms} if previous else {}
+    platforms = tuple(_resolve_platform(request, name, before.get(name), store, reporter) for name in request.platforms)
+    return Lock(request.digest, platforms)
 
 
-class Request(msgspec.Struct, frozen=True):
-    """All that a lock depends on: when any of it changes, the lock is stale."""
-
-    python: str
-    platforms: tuple[str, ...]
-    packages: tuple[str, ...]
-    runtime: str
-    revision: int = REVISION
-
-    @property
-    def digest(self) -> Digest:
-        """What the lock made for this request carries as ``inputs``."""
-        return Digest.of(encode(self))
+def _resolve_platform(
+    request: Request, name: str, previous: PlatformLock | None, store: Store, reporter: Reporter
+) -> PlatformLock:
+    platform = parse_platform(name)
+    release = choose_release(request.minor)
+    old_packages = previous.packages if previous else ()
+    old_runtime = previous.runtime if previous else ()
+    with ThreadPoolExecutor(3) as pool:
+        debian = pool.submit(lock_debian, request.minor, platform, store, reporter)
+        packages = pool.submit(
+            lock_packages, request.packages, request.minor, platform, release, old_packages, reporter
+        )
+        runtime = pool.submit(lock_packages, request.runtime, request.minor, platform, release, old_runtime, reporter)
+        locked = debian.result()
+        return PlatformLock(
+            platform=name,
+            release=locked.release,
+            python=locked.python,
+            base=locked.base,
+            interpreter=locked.interpreter,
+            packages=assign_bins(packages.result(), old_packages),
+            runtime=runtime.result(),
+        )

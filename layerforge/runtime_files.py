@@ -1,6 +1,6 @@
 """Where the runtime's own files are on this machine, and where they go in an image.
 
-In a checkout they lie in ``runtime/``; in an installed Layerforge, beside its code (``pyproject.toml`` puts them there).
+In a checkout they lie in ``runtime/``; in an installed Layerforge, beside its code (see ``pyproject.toml``).
 """
 
 from __future__ import annotations

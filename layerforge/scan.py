@@ -19,8 +19,8 @@ from layerforge.errors import SourceError
 from layerforge.ignore import DockerIgnore, GitIgnore, is_never_wanted, keep_weights
 from layerforge.layers.weights import WeightLayout, weight_layout
 from layerforge.oci import Digest
-from layerforge.project import LARGE_SIZE, MOST_LAYERS, LargeWeight, Project, ProjectFile, is_weight
 from layerforge.progress import SILENCE, Reporter
+from layerforge.project import LARGE_SIZE, MOST_LAYERS, LargeWeight, Project, ProjectFile, is_weight
 from layerforge.segments import FileState
 from layerforge.states import FileStates
 

@@ -79,7 +79,10 @@ class _SegmentReader(io.RawIOBase):
                     return 0
                 self._segment = segment
                 self._current = self._open(segment)
-            count = self._current.readinto(buffer)
+            try:
+                count = self._current.readinto(buffer)
+            except OSError as error:
+                raise SourceError(f"cannot be read: {error.strerror}", where=self._segment.path) from error
             if count:
                 return count
             self._leave()

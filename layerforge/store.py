@@ -15,8 +15,8 @@
 
 Promises: every write is a rename, so a reader sees a whole file or none; several processes may share a store; a
 process killed at any point leaves it valid, and its leftovers in ``tmp/`` are removed by the next one. Blobs are
-not forced to disk (a power cut may lose or tear one); every read is verified against its digest, and a torn blob
-is made again.
+not forced to disk (a power cut may lose or tear one); every read is verified against its digest, and a blob found
+torn is removed, so that it is made again. Only ``index.json`` is forced, since nothing can make tags again.
 """
 
 from __future__ import annotations
@@ -27,15 +27,16 @@ import hashlib
 import os
 import shutil
 import tempfile
+import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
-from io import RawIOBase
+from contextlib import contextmanager, suppress
+from io import FileIO
 from pathlib import Path
 from typing import BinaryIO, TypeVar
 
 import msgspec
 
-from layerforge.errors import ImageError, StoreError
+from layerforge.errors import ImageError, StoreError, VerificationError
 from layerforge.layers.tar import Layer
 from layerforge.oci import INDEX, REF_NAME, Descriptor, Digest, Index, decode, encode
 from layerforge.segments import Segments, open_segments
@@ -66,8 +67,11 @@ def translate_os_errors(path: Path) -> Iterator[None]:
             hint = "free some space, or point LAYERFORGE_HOME at a larger disk"
             raise StoreError("no space left on the disk", where=str(path), hint=hint) from error
         if error.errno in (errno.EACCES, errno.EPERM, errno.EROFS):
-            hint = "point LAYERFORGE_HOME at a folder that you can write to"
+            hint = "point LAYERFORGE_HOME at a folder that you can read and write"
             raise StoreError(error.strerror or "not permitted", where=str(path), hint=hint) from error
+        if error.errno == errno.EIO:
+            hint = "the disk is failing: point LAYERFORGE_HOME at another one"
+            raise StoreError("the disk cannot be read or written", where=str(path), hint=hint) from error
         raise
 
 
@@ -108,16 +112,18 @@ class Store:
     def __init__(self, root: Path | None = None) -> None:
         self.root = (root or default_home()).absolute()
         self._scratch: Path | None = None
+        self._scratch_guard = threading.Lock()
         with translate_os_errors(self.root):
-            if not (self.root / "oci-layout").exists():
+            if not (self.root / "oci-layout").exists() or not all((self.root / name).is_dir() for name in _FOLDERS):
                 self._create()
 
     def _create(self) -> None:
-        if self.root.exists() and not self.root.is_dir():
-            raise StoreError("is a file, not a folder", where=str(self.root), hint="set LAYERFORGE_HOME to a folder")
-        self.root.mkdir(parents=True, exist_ok=True)
-        for folder in _FOLDERS:
-            (self.root / folder).mkdir(parents=True, exist_ok=True)
+        try:
+            for folder in _FOLDERS:
+                (self.root / folder).mkdir(parents=True, exist_ok=True)
+        except (FileExistsError, NotADirectoryError) as error:
+            hint = "set LAYERFORGE_HOME to a folder"
+            raise StoreError("is in the way of the store's folder", where=str(error.filename), hint=hint) from error
         with self._locked("index"):
             if not (self.root / "index.json").exists():
                 self._replace(self.root / "index.json", encode(Index(2, INDEX, ())))
@@ -132,10 +138,12 @@ class Store:
     def has_blob(self, descriptor: Descriptor) -> bool:
         """Whether the blob is here, with the right size; its bytes are not read."""
         try:
-            return self.blob_path(descriptor.digest).stat().st_size == descriptor.size
+            if self.blob_path(descriptor.digest).stat().st_size == descriptor.size:
+                return True
         except FileNotFoundError:
-            segments = self.find_segments(descriptor.digest)
-            return segments is not None and segments.are_current()
+            pass
+        segments = self.find_segments(descriptor.digest)
+        return segments is not None and segments.size == descriptor.size and segments.are_current()
 
     def open_blob(self, descriptor: Descriptor) -> VerifiedReader:
         """The blob's bytes, verified as they are read.
@@ -143,16 +151,22 @@ class Store:
         Raises:
             StoreError: it is not here.
             SourceError: it lies in other files, and one of them has changed.
+            VerificationError: while reading, the bytes are not the blob's. The store has then dropped them.
         """
-        try:
-            source: RawIOBase = self.blob_path(descriptor.digest).open("rb", buffering=0)
-        except FileNotFoundError:
+        path = self.blob_path(descriptor.digest)
+        file: FileIO | None = None
+        with suppress(FileNotFoundError), translate_os_errors(path):
+            file = path.open("rb", buffering=0)
+        if file is None or os.fstat(file.fileno()).st_size != descriptor.size:
             segments = self.find_segments(descriptor.digest)
-            if segments is None:
-                hint = "build the image again"
-                raise StoreError("the store does not have this blob", where=str(descriptor.digest), hint=hint) from None
-            source = open_segments(segments)
-        return VerifiedReader(source, descriptor.digest, descriptor.size)
+            if segments is not None:
+                if file is not None:
+                    file.close()
+                return VerifiedReader(open_segments(segments), descriptor.digest, descriptor.size)
+        if file is None:
+            hint = "build the image again"
+            raise StoreError("the store does not have this blob", where=str(descriptor.digest), hint=hint)
+        return _StoredBlob(file, path, descriptor)
 
     def read_blob(self, descriptor: Descriptor) -> bytes:
         """A small blob as a whole, verified."""
@@ -162,19 +176,27 @@ class Store:
     @contextmanager
     def write_blob(self) -> Iterator[BlobWriter]:
         """A BlobWriter to fill and commit."""
-        handle, name = tempfile.mkstemp(dir=self.scratch)
+        with translate_os_errors(self.root):
+            handle, name = tempfile.mkstemp(dir=self.scratch)
         path = Path(name)
-        with os.fdopen(handle, "wb", buffering=1 << 18) as file:
-            try:
-                yield BlobWriter(self, file, path)
-            finally:
-                path.unlink(missing_ok=True)
+        file = os.fdopen(handle, "wb", buffering=1 << 18)
+        try:
+            yield BlobWriter(self, file, path)
+        finally:
+            path.unlink(missing_ok=True)
+            with suppress(OSError):  # what is still in its buffer is not wanted, and may not find room
+                file.close()
 
     def put_bytes(self, data: bytes, media_type: str) -> Descriptor:
         """Store ``data`` and describe it. Idempotent."""
         descriptor = Descriptor(media_type, Digest.of(data), len(data))
-        if not self.has_blob(descriptor):
-            self._replace(self.blob_path(descriptor.digest), data)
+        path = self.blob_path(descriptor.digest)
+        try:
+            torn = path.read_bytes() != data
+        except FileNotFoundError:
+            torn = True
+        if torn:
+            self._replace(path, data)
         return descriptor
 
     def put_segments(self, digest: Digest, segments: Segments) -> None:
@@ -203,7 +225,7 @@ class Store:
         with self._locked("index"):
             kept = tuple(m for m in self._index().manifests if m.annotations.get(REF_NAME) != name)
             named = msgspec.structs.replace(manifest, annotations={**manifest.annotations, REF_NAME: name})
-            self._replace(self.root / "index.json", encode(Index(2, INDEX, (*kept, named))))
+            self._replace(self.root / "index.json", encode(Index(2, INDEX, (*kept, named))), force=True)
 
     def resolve_tag(self, name: str) -> Descriptor | None:
         """What ``name`` points at, or None."""
@@ -219,9 +241,13 @@ class Store:
     def _index(self) -> Index:
         path = self.root / "index.json"
         try:
-            return decode(path.read_bytes(), Index, what=str(path))
+            with translate_os_errors(path):
+                return decode(path.read_bytes(), Index)
         except FileNotFoundError:
             return Index(2, INDEX, ())
+        except ImageError as error:
+            hint = "remove this file: tags are lost, layers are not; then build again"
+            raise StoreError("the list of tags is damaged", where=str(path), hint=hint) from error
 
     # -- downloads and derived facts -------------------------------------------------------------------------
 
@@ -233,13 +259,14 @@ class Store:
         """A fact derived from the bytes with this digest, if it was kept. ``topic`` names its kind and format."""
         try:
             return (self.root / "notes" / topic / digest.hex).read_bytes()
-        except FileNotFoundError:
+        except OSError:
             return None
 
     def keep_note(self, topic: str, digest: Digest, data: bytes) -> None:
         """Keep a derived fact. It may vanish at any time, so it must be possible to derive it again."""
         path = self.root / "notes" / topic / digest.hex
-        path.parent.mkdir(parents=True, exist_ok=True)
+        with translate_os_errors(path):
+            path.parent.mkdir(parents=True, exist_ok=True)
         self._replace(path, data)
 
     # -- scratch and locks -----------------------------------------------------------------------------------
@@ -247,34 +274,36 @@ class Store:
     @property
     def scratch(self) -> Path:
         """A folder for temporary files of this process, on the same file system. Removed by :meth:`close` or later."""
-        if self._scratch is None or not self._scratch.exists():
-            self._sweep()
-            with translate_os_errors(self.root):
-                path = Path(tempfile.mkdtemp(prefix=f"{os.getpid()}-", dir=self.root / "tmp"))
-            self._scratch_lock = os.open(path, os.O_RDONLY | os.O_DIRECTORY)
-            fcntl.flock(self._scratch_lock, fcntl.LOCK_SH)
-            self._scratch = path
-        return self._scratch
+        with self._scratch_guard:
+            if self._scratch is None or not self._scratch.exists():
+                with translate_os_errors(self.root), self._locked("tmp"):
+                    self._sweep()
+                    self._scratch = Path(tempfile.mkdtemp(prefix=f"{os.getpid()}-", dir=self.root / "tmp"))
+                    self._scratch_lock = os.open(self._scratch, os.O_RDONLY | os.O_DIRECTORY)
+                    fcntl.flock(self._scratch_lock, fcntl.LOCK_SH)
+            return self._scratch
 
     def close(self) -> None:
         """Remove this process's temporary files."""
-        if self._scratch is not None:
-            shutil.rmtree(self._scratch, ignore_errors=True)
-            os.close(self._scratch_lock)
-            self._scratch = None
+        with self._scratch_guard:
+            if self._scratch is not None:
+                shutil.rmtree(self._scratch, ignore_errors=True)
+                os.close(self._scratch_lock)
+                self._scratch = None
 
     def _sweep(self) -> None:
+        """Remove what killed processes left: every folder that nobody holds. Called under the lock ``tmp``.
+
+        Process ids say nothing here: those of containers that share a store repeat.
+        """
         for path in (self.root / "tmp").iterdir():
-            if not path.is_dir():
-                continue
             try:
                 handle = os.open(path, os.O_RDONLY | os.O_DIRECTORY)
             except OSError:
                 continue
             try:
                 fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                if not _is_alive(path.name):
-                    shutil.rmtree(path, ignore_errors=True)
+                shutil.rmtree(path, ignore_errors=True)
             except BlockingIOError:
                 pass
             finally:
@@ -289,16 +318,22 @@ class Store:
     @contextmanager
     def _locked(self, name: str) -> Iterator[None]:
         path = self.root / "locks" / name
-        with translate_os_errors(path), path.open("a") as file:
+        with translate_os_errors(path):
+            file = path.open("a")
+        with file:  # what goes wrong while the lock is held is not the lock's fault
             fcntl.flock(file, fcntl.LOCK_EX)
             yield
 
-    def _replace(self, path: Path, data: bytes) -> None:
+    def _replace(self, path: Path, data: bytes, *, force: bool = False) -> None:
+        """Give ``path`` the content ``data`` at once; with ``force``, on the disk before it has that name."""
         with translate_os_errors(path):
             handle, name = tempfile.mkstemp(dir=self.scratch)
             try:
                 with os.fdopen(handle, "wb") as file:
                     file.write(data)
+                    if force:
+                        file.flush()
+                        os.fsync(file.fileno())
                 Path(name).chmod(0o644)
                 Path(name).replace(path)
             except OSError:
@@ -307,17 +342,32 @@ class Store:
 
     def _read_record(self, path: Path, kind: type[T]) -> T | None:
         try:
-            return decode(path.read_bytes(), kind, what=str(path))
+            with translate_os_errors(path):
+                return decode(path.read_bytes(), kind)
         except FileNotFoundError:
             return None
         except ImageError:  # torn by a power cut, or of another version: as good as absent
             return None
 
 
-def _is_alive(scratch_name: str) -> bool:
-    """Whether the process that made ``tmp/<pid>-…`` runs, so that the moment before it locks is covered."""
-    pid = scratch_name.partition("-")[0]
-    return pid.isdigit() and Path(f"/proc/{pid}").exists()
+class _StoredBlob(VerifiedReader):
+    """Reads a blob that is a file of the store, and removes it when it is damaged, so that it is made again."""
+
+    def __init__(self, file: FileIO, path: Path, descriptor: Descriptor) -> None:
+        super().__init__(file, descriptor.digest, descriptor.size)
+        self._file = file
+        self._path = path
+
+    def readinto(self, buffer: memoryview, /) -> int:  # type: ignore[override]
+        try:
+            with translate_os_errors(self._path):
+                return super().readinto(buffer)
+        except VerificationError as error:
+            error.hint = "the store's copy was damaged and has been removed: build the image again"
+            with suppress(OSError):
+                if os.path.samestat(os.fstat(self._file.fileno()), self._path.stat()):
+                    self._path.unlink()
+            raise
 
 
 def digest_file(path: Path) -> tuple[Digest, int]:

@@ -21,13 +21,14 @@ class Source(Protocol):
 
 
 class VerifiedReader(io.RawIOBase):
-    """Reads ``source`` and raises once its end shows another digest or size than announced.
+    """Reads ``source`` and raises once it shows another digest or size than announced.
 
-    Bytes are handed out before the end is seen: whoever writes them somewhere must discard them on the error.
-    ``size`` is in bytes; None when only the digest is known. Closing closes ``source``.
+    ``size`` is in bytes. With it, the last bytes are given only when all of them have been found right and ``source``
+    has ended; with None, the read behind the last bytes is the one that raises. In both cases earlier bytes are handed
+    out before: whoever writes them somewhere must discard them on the error. Closing closes ``source``.
 
     Raises:
-        VerificationError: on the read that meets the end of ``source``, or runs past ``size``.
+        VerificationError: on the read that completes the content, meets its end too early, or runs past ``size``.
     """
 
     def __init__(self, source: Source, digest: Digest, size: int | None = None, *, what: str = "") -> None:
@@ -50,8 +51,12 @@ class VerifiedReader(io.RawIOBase):
         if count:
             self._seen += count
             self._hash.update(view[:count])
+            if self._seen == self._expected and self._source.readinto(memoryview(bytearray(1))):
+                self._seen += 1
             if self._expected is not None and self._seen > self._expected:
                 raise VerificationError(f"more than the {self._expected:,} bytes announced", where=self._what)
+            if self._seen == self._expected:
+                self._check()
             return count
         self._check()
         return 0

@@ -19,7 +19,6 @@ MAX_BYTES = 1 << 20
 
 _TAGS = {f"tag:yaml.org,2002:{kind}": kind for kind in ("str", "int", "float", "bool", "null", "timestamp", "value")}
 _MERGE_TAG = "tag:yaml.org,2002:merge"
-_CONTROL = re.compile(r"[^\t\n\r\x20-\x7e\x85\xa0-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
 _CONFLICT = re.compile(r"^(?:<{7}|={7}|>{7})(?: |$)", re.MULTILINE)
 _LINK_TARGET = re.compile(r"[\w./@ -]+\.ya?ml\s*")
 
@@ -121,7 +120,7 @@ def _compose(text: str, path: str) -> yaml.Node | None:
 
 
 def _unprintable(text: str) -> str:
-    found = _CONTROL.search(text)
+    found = yaml.reader.Reader.NON_PRINTABLE.search(text)
     return found.group() if found else "\0"
 
 
@@ -132,6 +131,8 @@ def _syntax_problem(error: yaml.MarkedYAMLError, text: str, path: str) -> Proble
     if conflict:
         line = text.count("\n", 0, conflict.start()) + 1
         return Problem(path, line, "an unresolved merge conflict", "choose one side and delete the markers")
+    if text.lstrip()[:5].lower() in ("<!doc", "<html", "<?xml"):
+        return Problem(path, 1, "a web page, not YAML", "fetch the raw file")
     lines = text.splitlines()
     source = lines[line - 1] if 0 < line <= len(lines) else ""
     if "\t" in source[: len(source) - len(source.lstrip())] or "'\\t'" in (error.problem or ""):
@@ -142,6 +143,10 @@ def _syntax_problem(error: yaml.MarkedYAMLError, text: str, path: str) -> Proble
     hint = "check indentation, quotes and colons here and on the line above"
     if what.startswith("mapping values are not allowed"):
         hint = "a value that contains `: ` must stand in quotes; a key must be indented like its siblings"
+    elif "<document start>" in what:
+        hint = "the text above this line is not part of a mapping; a comment starts with `#` on each of its lines"
+        if text.lstrip().startswith(('"""', "'''")):
+            hint = "quotes do not make a comment in YAML: start each of these lines with `#`"
     elif "undefined alias" in what:
         hint = "an alias (`*name`) needs its anchor (`&name`) above it; text that starts with `*` must stand in quotes"
     elif "cannot start any token" in what:

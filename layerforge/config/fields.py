@@ -184,6 +184,8 @@ def as_list(key: str, value: Value, example: str) -> str:
     if isinstance(value, Mapping) and value.members and isinstance(value.members[0].value, Scalar):
         first = value.members[0]
         assert isinstance(first.value, Scalar)
+        if key == "environment" and first.key.startswith(("python_", "system_", "gpu", "cuda")):
+            return "move these keys under `build:`, which is what this section is called now"
         if key == "environment":
             return f'write a list of assignments, such as `- "{shorten(first.key)}={shorten(first.value.text)}"`'
     if isinstance(value, Scalar) and "\n" not in value.text:

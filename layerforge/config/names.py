@@ -104,6 +104,10 @@ def check_model(text: str, line: int, findings: Findings) -> None:
     """``model`` is a repository, without tag and digest."""
     if not text:
         return
+    if ".py:" in text:
+        hint = f'write `run: "{shorten(text)}"`: this key named the code in the first versions of Cog'
+        findings.refuse(line, f"model: {shorten(text)!r} names code, not a repository", hint)
+        return
     try:
         reference = parse_reference(text, default_tag="")
     except InvalidReference as error:

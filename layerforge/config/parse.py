@@ -149,6 +149,11 @@ def _read_python(build: Section, findings: Findings) -> tuple[PythonVersion, str
     value = build.take("python_version")
     if isinstance(value, Scalar):
         version = parse_python_version(value.text.strip(), value.line, findings)
+        if version.patch is not None:
+            message = (
+                f"build.python_version: {version} is taken as {version.short}; the Debian release decides the rest"
+            )
+            findings.warn(value.line, message, f'write `python_version: "{version.short}"`')
     elif value is not None:
         found = describe(value)
         hint = 'write `python_version: "3.13"`'

@@ -8,6 +8,7 @@ travel.
 from __future__ import annotations
 
 import contextlib
+import math
 import os
 import secrets
 import shutil
@@ -82,10 +83,17 @@ class ClientEngine:
                 _remove(client, name)
                 raise
 
+    @property
+    def _call(self) -> list[str]:
+        """The start of every command line. Nobody has to log in to the blob server, and Podman stops at a file of
+        credentials that the environment names but that is not there."""
+        forget = ["env", "--unset=DOCKER_CONFIG", "--unset=REGISTRY_AUTH_FILE"] if self.name == "podman" else []
+        return [*forget, self.program]
+
     def _open_client(self) -> DockerClient:
         from python_on_whales import DockerClient
 
-        return DockerClient(client_call=[self.program], client_type="podman" if self.name == "podman" else "docker")
+        return DockerClient(client_call=self._call, client_type="podman" if self.name == "podman" else "docker")
 
     def _load(self, client: DockerClient, store: Store, image: Image, reporter: Reporter) -> str:
         """See that the engine has ``image``; the name to run it by, which is its content's digest."""
@@ -98,7 +106,7 @@ class ClientEngine:
         reporter.start(task)
         with BlobServer(store, reporter=reporter, task=task) as server:
             reference = f"{server.address}/layerforge@{image.descriptor.digest}"
-            pull = [self.program, "pull", "--quiet", *self._pull_options, reference]
+            pull = [*self._call, "pull", "--quiet", *self._pull_options, reference]
             pulled = subprocess.run(pull, capture_output=True, text=True, errors="replace", check=False)
         if pulled.returncode:
             if server.failures:
@@ -110,8 +118,12 @@ class ClientEngine:
             )
         reporter.finish(task, "loaded")
         client.image.tag(reference, f"layerforge:{image.descriptor.digest.short}")
-        untag = [self.program, "image", "rm", "--no-prune", reference]  # the address means nothing from here on
-        subprocess.run(untag if self.name == "docker" else untag[:3] + untag[4:], capture_output=True, check=False)
+        untag = [*self._call, "image", "rm", "--no-prune", reference]  # the address means nothing from here on
+        subprocess.run(
+            untag if self.name == "docker" else [word for word in untag if word != "--no-prune"],
+            capture_output=True,
+            check=False,
+        )
         return next(
             (name for name in names if client.image.exists(name)), f"layerforge:{image.descriptor.digest.short}"
         )
@@ -184,11 +196,15 @@ class ClientContainer:
 
     def stop(self, grace: float = 10) -> None:
         """See :class:`layerforge.engines.protocol.Container`."""
+        from python_on_whales.utils import run
+
         if self._removed:
             return
         try:
             with translate_client_errors(self._engine, "cannot stop the container"):
-                self._client.container.stop(self._name, time=max(int(grace + 0.999), 0))
+                # Not container.stop: it drops a number of seconds, and no client parses its timedelta (0.81).
+                seconds = str(max(math.ceil(grace), 0))
+                run([*self._client.client_config.docker_cmd, "container", "stop", "--time", seconds, self._name])
                 self._inspect_running()
         finally:
             _remove(self._client, self._name)

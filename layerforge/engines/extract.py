@@ -5,7 +5,7 @@ what overlayfs understands. Source: OCI image specification, ``layer.md``.
 """
 
 # The functions of os are the system calls meant here.
-# ruff: noqa: PTH101, PTH102, PTH103, PTH106, PTH108, PTH112, PTH114, PTH115, PTH116, PTH118, PTH120, PTH211
+# ruff: noqa: PTH101, PTH102, PTH108, PTH112, PTH114, PTH211
 
 from __future__ import annotations
 

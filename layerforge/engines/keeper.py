@@ -11,7 +11,7 @@ Sources: ``unshare(2)``, ``pivot_root(2)``, ``user_namespaces(7)``, ``capabiliti
 """
 
 # The functions of os are the system calls meant here.
-# ruff: noqa: PTH101, PTH102, PTH103, PTH106, PTH108, PTH112, PTH114, PTH115, PTH116, PTH118, PTH120, PTH211
+# ruff: noqa: PTH101, PTH102, PTH103, PTH106, PTH108, PTH112, PTH116, PTH118, PTH120, PTH211
 
 from __future__ import annotations
 
@@ -290,13 +290,12 @@ def run_inside(order: dict[str, Any]) -> NoReturn:
     os.setsid()
     environment = dict(order["environment"])
     chroot = order["mode"] == "chroot"
-    os.umask(0)
+    os.umask(0o022)
     if chroot:
         enter_chroot(order)
     else:
         enter_namespaces(order)
     furnish(order["files"])
-    os.umask(0o022)
     drop_capabilities(CAPABILITIES - {SYS_CHROOT} if chroot else CAPABILITIES)
     with stage("working directory"):
         os.makedirs(order["cwd"] or "/", exist_ok=True)

@@ -49,13 +49,14 @@ class Way(msgspec.Struct, frozen=True):
     overlay: bool = False
 
 
-_WAYS = (
+WAYS = (
     Way("namespaces", "namespaces", overlay=True),
     Way("namespaces over a copy", "namespaces"),
     Way("user namespace", "namespaces", user_namespace=True, overlay=True),
     Way("user namespace over a copy", "namespaces", user_namespace=True),
     Way("chroot", "chroot"),
 )
+"""Best first. Without root, those with a user namespace are left."""
 
 
 def choose_ways(root: bool, wanted: str = "") -> tuple[Way, ...]:
@@ -66,7 +67,7 @@ def choose_ways(root: bool, wanted: str = "") -> tuple[Way, ...]:
     """
     if wanted not in ("", "namespaces", "chroot"):
         raise EngineError(f"LAYERFORGE_SANDBOX is {wanted!r}", hint="it may be 'namespaces' or 'chroot'")
-    possible = _WAYS if root else tuple(way for way in _WAYS if way.user_namespace)
+    possible = WAYS if root else tuple(way for way in WAYS if way.user_namespace)
     return tuple(way for way in possible if wanted in ("", way.mode))
 
 

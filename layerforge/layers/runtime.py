@@ -12,7 +12,7 @@ from __future__ import annotations
 from layerforge.layers.step import Recipe, Workbench
 from layerforge.layers.tar import TarWriter
 from layerforge.layers.tree import TreeFile, write_tree
-from layerforge.layers.wheels import write_private_wheels
+from layerforge.layers.wheels import WheelFile, write_private_wheels
 from layerforge.oci import Digest
 
 LIBRARY = "opt/layerforge/lib"
@@ -23,11 +23,11 @@ class RuntimeRecipe(Recipe, frozen=True, tag="runtime"):
     """``files`` have their paths in the image; ``wheels`` go to LIBRARY; ``minor`` is the image's Python."""
 
     files: tuple[TreeFile, ...]
-    wheels: tuple[Digest, ...]
+    wheels: tuple[WheelFile, ...]
     minor: str
 
     def materials(self) -> tuple[Digest, ...]:
-        return self.wheels
+        return tuple(wheel.digest for wheel in self.wheels)
 
 
 def write(recipe: RuntimeRecipe, tar: TarWriter, bench: Workbench) -> None:

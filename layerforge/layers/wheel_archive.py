@@ -50,7 +50,7 @@ class Member(msgspec.Struct, frozen=True):
 class WheelArchive:
     """A wheel open for reading. ``members`` are its files, in the archive's order; directories are left out.
 
-    ``dist_info`` is the name of its metadata folder; ``label`` names the wheel in messages (``numpy-2.1.0``).
+    ``dist_info`` is the name of its metadata folder; ``label`` names the wheel in messages.
 
     Not safe for use from several threads, apart from :meth:`read`.
 
@@ -59,8 +59,8 @@ class WheelArchive:
             that are no plain relative paths, contradicts itself, unpacks to an absurd size, or has not one dist-info.
     """
 
-    def __init__(self, path: Path) -> None:
-        self.label = path.name[:12]
+    def __init__(self, path: Path, label: str) -> None:
+        self.label = label
         self._file = path.open("rb", buffering=0)
         self._handle = self._file.fileno()
         try:
@@ -69,7 +69,6 @@ class WheelArchive:
         except BaseException:
             self._file.close()
             raise
-        self.label = self.dist_info.removesuffix(".dist-info")
         self._by_name = {member.name: member for member in self.members}
 
     def __enter__(self) -> WheelArchive:
@@ -195,6 +194,8 @@ class WheelArchive:
     def _check_extents(self, entries: list[zipfile.ZipInfo], end: int) -> None:
         total, before = 0, 0
         for entry in sorted(entries, key=lambda entry: entry.header_offset):
+            if entry.header_offset < 0:
+                raise self.error("its directory points outside of it: a part is missing")
             if entry.header_offset < before:
                 raise self.error(f"{entry.filename} shares bytes with another file of the archive")
             before = entry.header_offset + _LOCAL.size + entry.compress_size

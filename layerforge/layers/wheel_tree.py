@@ -16,8 +16,6 @@ import re
 from collections.abc import Mapping
 
 import msgspec
-from installer.records import InvalidRecordEntry, parse_record_file
-from installer.utils import parse_entrypoints, parse_metadata_file
 
 from layerforge.errors import LayerError
 
@@ -72,7 +70,8 @@ def check_wheel_version(text: str, label: str) -> None:
     Raises:
         LayerError: it does, or says nothing.
     """
-    version = str(parse_metadata_file(text).get("Wheel-Version", ""))
+    found = re.search(r"^Wheel-Version:[ \t]*(\S+)", text, re.MULTILINE | re.IGNORECASE)
+    version = found[1] if found else ""
     if version.split(".")[0] != "1":
         raise LayerError(f"has wheel format {version or 'unknown'!r}; only version 1 is known", where=label)
 
@@ -83,6 +82,8 @@ def parse_record(text: str, label: str) -> dict[str, RecordLine]:
     Raises:
         LayerError: it is malformed, or uses a hash that is weaker than sha256.
     """
+    from installer.records import InvalidRecordEntry, parse_record_file  # not at the top: it brings socket along
+
     lines: dict[str, RecordLine] = {}
     try:
         for path, hash_, size in parse_record_file(text.splitlines()):
@@ -139,6 +140,8 @@ def generate_scripts(entry_points: str, prefix: Prefix, label: str) -> dict[str,
     Raises:
         LayerError: the file is malformed, or a script has an impossible name.
     """
+    from installer.utils import parse_entrypoints
+
     scripts: dict[str, bytes] = {}
     try:
         found = list(parse_entrypoints(entry_points))

@@ -40,14 +40,21 @@ SPLICE_FROM = 8 << 10
 _COMPILE_BATCH = 16 << 20  # bytes of source handed to the compiler at once, which bounds memory
 
 
-class WheelsRecipe(Recipe, frozen=True, tag="wheels"):
-    """A layer of ``wheels``, in order of their projects' names, installed for Python ``minor`` (``3.13``)."""
+class WheelFile(msgspec.Struct, frozen=True):
+    """One wheel of a layer."""
 
-    wheels: tuple[Digest, ...]
+    filename: str
+    digest: Digest
+
+
+class WheelsRecipe(Recipe, frozen=True, tag="wheels"):
+    """A layer of ``wheels``, sorted by file name, installed for Python ``minor`` (``3.13``)."""
+
+    wheels: tuple[WheelFile, ...]
     minor: str
 
     def materials(self) -> tuple[Digest, ...]:
-        return self.wheels
+        return tuple(wheel.digest for wheel in self.wheels)
 
 
 class _Entry(msgspec.Struct, frozen=True):
@@ -80,7 +87,9 @@ def write(recipe: WheelsRecipe, tar: TarWriter, bench: Workbench) -> None:
     _write(recipe.wheels, Prefix.of(recipe.minor), recipe.minor, tar, bench)
 
 
-def write_private_wheels(wheels: Sequence[Digest], folder: str, minor: str, tar: TarWriter, bench: Workbench) -> None:
+def write_private_wheels(
+    wheels: Sequence[WheelFile], folder: str, minor: str, tar: TarWriter, bench: Workbench
+) -> None:
     """Write the importable files of ``wheels`` into ``folder`` of the image, without scripts, headers and data.
 
     Raises:
@@ -89,7 +98,7 @@ def write_private_wheels(wheels: Sequence[Digest], folder: str, minor: str, tar:
     _write(wheels, Prefix(site_packages=folder), minor, tar, bench)
 
 
-def list_wheel_paths(path: Path, minor: str) -> dict[str, tuple[int, int | bytes]]:
+def list_wheel_paths(path: Path, filename: str, minor: str) -> dict[str, tuple[int, int | bytes]]:
     """The paths that the wheel at ``path`` installs, each with a value that is equal for equal contents.
 
     Only the archive's directory and its metadata are read. Two wheels with one path and different values collide.
@@ -97,15 +106,15 @@ def list_wheel_paths(path: Path, minor: str) -> dict[str, tuple[int, int | bytes
     Raises:
         LayerError: the wheel is broken.
     """
-    with WheelArchive(path) as archive:
+    with WheelArchive(path, filename) as archive:
         return {place: entry.identity for place, entry in _plan_wheel(archive, Prefix.of(minor)).items()}
 
 
-def _write(wheels: Sequence[Digest], prefix: Prefix, minor: str, tar: TarWriter, bench: Workbench) -> None:
+def _write(wheels: Sequence[WheelFile], prefix: Prefix, minor: str, tar: TarWriter, bench: Workbench) -> None:
     with ExitStack() as stack:
         entries: dict[str, _Entry] = {}
-        for digest in wheels:
-            archive = stack.enter_context(WheelArchive(bench.material(digest)))
+        for wheel in wheels:
+            archive = stack.enter_context(WheelArchive(bench.material(wheel.digest), wheel.filename))
             for path, entry in _plan_wheel(archive, prefix).items():
                 _warn_of_collision(path, entries.get(path), entry, bench)
                 entries[path] = entry

@@ -137,7 +137,9 @@ class AnnotationReader:
         elements = node.slice.elts if isinstance(node.slice, ast.Tuple) else [node.slice]
         meaning = self._project.resolve(module, node.value)
         name = meaning.name if isinstance(meaning, (External, Nothing)) else ""
-        last = name.rpartition(".")[2]
+        origin, _, last = name.rpartition(".")
+        if origin not in ("", "typing", "typing_extensions"):
+            last = ""
         if last == "Literal":
             return Values(tuple(elements), node, module)
         if canonical(name) == "Annotated" or name == "Annotated":

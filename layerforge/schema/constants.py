@@ -14,6 +14,7 @@ import msgspec
 
 from layerforge.errors import SchemaError
 from layerforge.schema import operations
+from layerforge.schema.classes import ancestry, external_bases, find_attribute
 from layerforge.schema.faults import fault, shown
 from layerforge.schema.modules import Assigned, Defined, External, Local, Module, Nothing, Project, Unclear
 
@@ -207,61 +208,18 @@ class Evaluator:
                 if member.name == node.attr:
                     return member
             raise self._unknown(scope, node, "the enumeration has no such member")
-        found = self.find_attribute(owner, node.attr)
+        found = find_attribute(self._project, owner, node.attr)
         if found is None:
             raise self._unknown(scope, node, "the class has no such attribute with a value")
         module, value = found
         return self._variable(module, value, node, scope)
 
-    def find_attribute(self, owner: Local, name: str) -> tuple[Module, ast.expr] | None:
-        """The expression a class attribute is bound to last, in the class or its bases, and its module."""
-        for module, node in self.ancestry(owner):
-            found: ast.expr | None = None
-            for statement in node.body:
-                if isinstance(statement, ast.Assign):
-                    if any(isinstance(target, ast.Name) and target.id == name for target in statement.targets):
-                        found = statement.value
-                elif isinstance(statement, ast.AnnAssign) and isinstance(statement.target, ast.Name):
-                    if statement.target.id == name and statement.value:
-                        found = statement.value
-            if found is not None:
-                return module, found
-        return None
-
-    def ancestry(self, owner: Local) -> list[tuple[Module, ast.ClassDef]]:
-        """A class and its bases inside the project, nearest first, each once."""
-        found: list[tuple[Module, ast.ClassDef]] = []
-        queue: list[object] = [owner]
-        while queue and len(found) < 100:
-            meaning = queue.pop(0)
-            if not (isinstance(meaning, Local) and isinstance(meaning.binding, Defined)):
-                continue
-            node = meaning.binding.node
-            if isinstance(node, ast.ClassDef) and not any(node is known for _, known in found):
-                found.append((meaning.module, node))
-                bases = [base.value if isinstance(base, ast.Subscript) else base for base in node.bases]
-                queue += [self._project.resolve(meaning.module, base) for base in bases]
-        return found
-
-    def external_bases(self, owner: Local) -> set[str]:
-        """The dotted names of a class's bases outside the project, at any depth."""
-        names = set()
-        for module, node in self.ancestry(owner):
-            for base in node.bases:
-                plain = base.value if isinstance(base, ast.Subscript) else base
-                meaning = self._project.resolve(module, plain)
-                if isinstance(meaning, External):
-                    names.add(meaning.name)
-                elif isinstance(meaning, Nothing):
-                    names.add(meaning.name)
-        return names
-
     def enum_members(self, owner: Local) -> list[EnumMember] | None:
         """The members of a class in order, or None when it is no enumeration."""
-        if not any(name.startswith("enum.") for name in self.external_bases(owner)):
+        if not any(name.startswith("enum.") for name in external_bases(self._project, owner)):
             return None
         members = []
-        for module, node in self.ancestry(owner):
+        for module, node in ancestry(self._project, owner):
             for statement in node.body:
                 if isinstance(statement, ast.Assign) and isinstance(statement.targets[0], ast.Name):
                     name = statement.targets[0].id

@@ -9,7 +9,7 @@ from collections.abc import Iterable
 from layerforge.errors import SchemaError
 from layerforge.schema.modules import Module
 
-WAYS_OUT = "write a literal, or give the finished document with --openapi-schema FILE or COG_OPENAPI_SCHEMA"
+WAYS_OUT = "write a literal in its place, or give the finished document with --openapi-schema FILE"
 
 
 def fault(module: Module, node: ast.AST, message: str, hint: str = WAYS_OUT) -> SchemaError:
@@ -29,5 +29,5 @@ def shown(node: ast.AST) -> str:
 
 def nearest(name: str, known: Iterable[str], otherwise: str) -> str:
     """A hint that names the known word closest to ``name``."""
-    found = difflib.get_close_matches(name[:60], sorted(known), n=1, cutoff=0.5)
+    found = difflib.get_close_matches(name[:60], sorted(known), n=1, cutoff=0.7)
     return f"did you mean {found[0]}?" if found else otherwise

@@ -31,7 +31,7 @@ def generate_schema(
     project = Project(read)
     evaluator = Evaluator(project)
     try:
-        target = find_callable(project, evaluator, path, target_name, mode)
+        target = find_callable(project, path, target_name, mode)
         signature = SignatureReader(project, evaluator).read(target)
         return render_document(signature, mode, version)
     except RecursionError:

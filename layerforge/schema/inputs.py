@@ -18,7 +18,7 @@ from layerforge.schema.modules import Module
 from layerforge.schema.resolve import shape
 from layerforge.schema.types import Type
 
-_PLAIN = {"str": str, "int": int, "float": (int, float), "bool": bool}
+_PLAIN: dict[str, Any] = {"str": str, "int": int, "float": (int, float), "bool": bool}
 
 
 class Input(msgspec.Struct, frozen=True):
@@ -93,7 +93,7 @@ def _check_default(found: Input, scalar: str, repeated: bool, refuse: Any) -> No
     for value in values:
         number = isinstance(value, (int, float)) and not isinstance(value, bool)
         if scalar in ("int", "float") and isinstance(value, (str, list, tuple, dict)):
-            refuse(f"the default {value!r} is not a number", f"write a {scalar}, or change the type")
+            refuse(f"the default {value!r} is not a number", "write a number, or change the type")
         if scalar == "bool" and isinstance(value, (list, tuple, dict)):
             refuse(f"the default {value!r} is not True or False", "write True or False, or change the type")
         if found.choices is not None and value not in found.choices:

@@ -17,7 +17,7 @@ from layerforge.errors import SchemaError
 
 Read = Callable[[str], "bytes | None"]
 
-MAX_BYTES = 2 << 20
+MAX_BYTES = 1 << 20
 """Larger files are not parsed: the syntax tree of one takes seconds and hundreds of megabytes."""
 
 _MUTATORS = {"append", "extend", "insert", "remove", "pop", "clear", "sort", "reverse", "update", "setdefault", "add",

@@ -22,6 +22,7 @@ from layerforge.schema.types import (
     Scalar,
     Stream,
     Type,
+    Unchecked,
     Union,
 )
 
@@ -193,6 +194,8 @@ def render_output(kind: Type) -> dict[str, Any]:
             return dict(_SCALARS[name])
         case Anything():
             return {"type": "object"}
+        case Unchecked():
+            return {}
         case Choice(scalar=scalar, values=values):
             return {**_SCALARS[scalar.name], "enum": [_plain(value) for value in values]}
         case Array(items=items):

@@ -11,12 +11,14 @@ MAX_ITEMS = 10_000
 MAX_TEXT = 100_000
 MAX_BITS = 4096
 
-VIEWS = (type({}.keys()), type({}.values()), type({}.items()))
+VIEWS: tuple[type, ...] = (type({}.keys()), type({}.values()), type({}.items()))
 CONSTANTS = {"math.pi": math.pi, "math.e": math.e, "math.tau": math.tau}
 
-_STRING_METHODS = {"capitalize", "casefold", "endswith", "format", "join", "lower", "lstrip", "partition", "removeprefix",
-                   "removesuffix", "replace", "rpartition", "rsplit", "rstrip", "split", "splitlines", "startswith",
-                   "strip", "title", "upper", "swapcase", "count", "find", "index"}  # fmt: skip
+_STRING_METHODS = {
+    *("capitalize", "casefold", "count", "endswith", "find", "format", "index", "join", "lower", "lstrip", "partition"),
+    *("removeprefix", "removesuffix", "replace", "rpartition", "rsplit", "rstrip", "split", "splitlines"),
+    *("startswith", "strip", "swapcase", "title", "upper"),
+}
 _METHODS: dict[type, set[str]] = {
     str: _STRING_METHODS,
     dict: {"keys", "values", "items", "get", "copy"},
@@ -99,9 +101,8 @@ def call_method(owner: Any, name: str, arguments: list[Any], keywords: dict[str,
         raise TypeError(f"the method {name} of {type(owner).__name__} is not run here")
     if name == "format" and (_LARGE_NUMBER.search(owner) or re.search(r"\{[^{}]*[.\[{]", owner)):
         raise TypeError("only plain fields are formatted here")
-    if name == "replace" and len(arguments) > 1:
-        if (len(owner) + 1) * max(len(str(arguments[1])), 1) > 100 * MAX_TEXT:
-            raise OverflowError("the text is too long")
+    if name == "replace" and (len(owner) + 1) * len(str(arguments[1:2])) > 100 * MAX_TEXT:
+        raise OverflowError("the text is too long")
     if name == "join":
         arguments = [iterate(arguments[0])]
     return getattr(owner, name)(*arguments, **keywords)
@@ -154,6 +155,8 @@ FUNCTIONS: dict[str, Callable[..., Any]] = {
     "builtins.enumerate": _enumerate,
     "collections.OrderedDict": _dict,
 }
-OVER_ITERABLES = {f"builtins.{name}" for name in ("list", "tuple", "set", "frozenset", "sorted", "reversed", "enumerate",
-                                                  "len", "sum")}  # fmt: skip
+OVER_ITERABLES = {
+    f"builtins.{name}"
+    for name in ("list", "tuple", "set", "frozenset", "sorted", "reversed", "enumerate", "len", "sum")
+}
 """Functions whose first argument is gone through item by item, which enumerations allow too."""

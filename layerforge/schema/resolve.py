@@ -12,6 +12,7 @@ import msgspec
 
 from layerforge.errors import SchemaError
 from layerforge.schema.annotations import NONE, Annotation, AnnotationReader, Class, Either, Named, Values
+from layerforge.schema.classes import ancestry, external_bases
 from layerforge.schema.constants import Evaluator, Scope
 from layerforge.schema.faults import fault, shown
 from layerforge.schema.modules import Defined, External, Local, Module, Nothing, Project
@@ -26,6 +27,7 @@ from layerforge.schema.types import (
     Scalar,
     Stream,
     Type,
+    Unchecked,
     Union,
 )
 
@@ -34,6 +36,7 @@ _OPAQUE_HINT = (
     "describe it as a class with `cog.BaseModel`, or, if its values are JSON objects, "
     "write `Annotated[{name}, Opaque]` (from typing and cog)"
 )
+_KNOWN_PACKAGES = {"builtins", "typing", "collections", "Opaque", "Annotated", *_SCALARS}
 _QUALIFIERS = {"Required", "NotRequired", "ReadOnly", "Final"}
 
 
@@ -70,7 +73,7 @@ class TypeResolver:
             case Named(name="Any" | "dict"):
                 return Anything()
             case Named(name="list", arguments=()):
-                return Array(Anything())
+                return Array(Unchecked())
             case Named(name="list" | "Iterator", arguments=(inner,)):
                 items = self._input(inner)
                 if isinstance(items, (Nullable, Array, Union)):
@@ -95,7 +98,7 @@ class TypeResolver:
         return Nullable(Union(variants)) if nullable else Union(variants)
 
     def _input_class(self, annotation: Class) -> Type:
-        bases = self._evaluator.external_bases(annotation.definition)
+        bases = external_bases(self._project, annotation.definition)
         if any(base.endswith("TypedDict") for base in bases):
             return Anything()
         if any(base in ("pathlib.Path", "cog.Path", "pathlib.PosixPath", "os.PathLike") for base in bases):
@@ -117,7 +120,7 @@ class TypeResolver:
         """
         annotation = self._reader.read(node, module)
         if isinstance(annotation, Named) and annotation.name == "Iterator":
-            items = self._output(annotation.arguments[0], ()) if annotation.arguments else Anything()
+            items = self._output(annotation.arguments[0], ()) if annotation.arguments else Unchecked()
             return Stream(items)
         if isinstance(annotation, Named) and annotation.name == "ConcatenateIterator":
             for argument in annotation.arguments:
@@ -170,7 +173,7 @@ class TypeResolver:
         assert isinstance(definition.binding, Defined)
         if definition.binding.node in open_classes:
             return Anything()
-        bases = self._evaluator.external_bases(definition)
+        bases = external_bases(self._project, definition)
         if any(base.startswith("enum.") for base in bases):
             return self._enum(annotation)
         if any(base in ("pathlib.Path", "cog.Path", "pathlib.PosixPath") for base in bases):
@@ -184,7 +187,7 @@ class TypeResolver:
                 annotation, f"the class `{name}` has no known fields: no BaseModel, dataclass, TypedDict", hint
             )
         fields: dict[str, Field] = {}
-        for module, node in reversed(self._evaluator.ancestry(definition)):
+        for module, node in reversed(ancestry(self._project, definition)):
             total = not any(k.arg == "total" and shown(k.value) == "False" for k in node.keywords)
             for statement in node.body:
                 if isinstance(statement, ast.AnnAssign) and isinstance(statement.target, ast.Name):
@@ -201,6 +204,9 @@ class TypeResolver:
         required = total
         while isinstance(annotation, Named) and annotation.name in _QUALIFIERS and len(annotation.arguments) == 1:
             if annotation.name in ("Required", "NotRequired"):
+                if total is None:
+                    message = f"`{shown(annotation.node)}` has a meaning in a TypedDict only"
+                    raise _refuse(annotation, message, "write Optional[...] for a field that may be left out")
                 required = annotation.name == "Required"
             annotation = annotation.arguments[0]
         if isinstance(annotation, Named) and annotation.name == "ClassVar":
@@ -220,7 +226,7 @@ class TypeResolver:
         return self._output(annotation, place)
 
     def _is_dataclass(self, definition: Local) -> bool:
-        for module, node in self._evaluator.ancestry(definition):
+        for module, node in ancestry(self._project, definition):
             for decorator in node.decorator_list:
                 plain = decorator.func if isinstance(decorator, ast.Call) else decorator
                 meaning = self._project.resolve(module, plain)
@@ -246,9 +252,11 @@ class TypeResolver:
     def _unsupported(self, annotation: Annotation, what: str) -> SchemaError:
         name = shown(annotation.node)
         hint = "there are str, int, float, bool, Path, Secret, list, dict, Optional and Literal"
-        if isinstance(annotation, Named) and "." in annotation.name and not annotation.name.startswith("builtins."):
+        origin = ""
+        if isinstance(annotation, Named) and annotation.name.partition(".")[0] not in _KNOWN_PACKAGES:
             hint = _OPAQUE_HINT.format(name=name)
-        return _refuse(annotation, f"`{name}` cannot be {what}", hint)
+            origin = f" ({annotation.name}, outside the project)"
+        return _refuse(annotation, f"`{name}`{origin} cannot be {what}", hint)
 
 
 def is_literal(node: ast.expr) -> bool:

@@ -13,6 +13,7 @@ from typing import Any
 import msgspec
 
 from layerforge.errors import SchemaError
+from layerforge.schema.classes import ancestry, find_attribute
 from layerforge.schema.constants import Evaluator, Opaque, Scope
 from layerforge.schema.faults import fault, shown
 from layerforge.schema.inputs import Input, check_input
@@ -50,7 +51,7 @@ class SignatureReader:
         """
         node, module = target.node, target.module
         for decorator in node.decorator_list:
-            self._check_decorator(decorator, module)
+            self._check_decorator(decorator, target)
         inputs = self._inputs(target)
         if node.returns is None:
             hint = "annotate what is returned, such as `-> str` or `-> Path`"
@@ -111,7 +112,7 @@ class SignatureReader:
         if isinstance(node, ast.Attribute):
             owner = self._project.resolve(scope.module, node.value)
             if isinstance(owner, Local) and isinstance(owner.binding, Defined):
-                found = self._evaluator.find_attribute(owner, node.attr)
+                found = find_attribute(self._project, owner, node.attr)
                 if found is not None:
                     return self._described(found[1], Scope(found[0]), depth + 1)
         return None
@@ -156,7 +157,7 @@ class SignatureReader:
         owner = self._project.resolve(module, expression.value)
         if not isinstance(owner, Local):
             return None
-        for place, node in self._evaluator.ancestry(owner):
+        for place, node in ancestry(self._project, owner):
             for statement in node.body:
                 if isinstance(statement, ast.FunctionDef) and statement.name == expression.attr:
                     names = [shown(decorator) for decorator in statement.decorator_list]
@@ -200,12 +201,18 @@ class SignatureReader:
         meaning = self._project.resolve(module, plain)
         return isinstance(meaning, External) and meaning.name == f"cog.{name}"
 
-    def _check_decorator(self, decorator: ast.expr, module: Module) -> None:
-        if isinstance(decorator, ast.Call) and self._is_cog(decorator, module, "concurrent"):
-            for keyword in decorator.keywords:
-                maximum = self._evaluator.evaluate(keyword.value, Scope(module))
-                if not isinstance(maximum, int) or maximum < 1:
-                    raise fault(module, decorator, "@concurrent needs max, a whole number from 1", "write max=4")
+    def _check_decorator(self, decorator: ast.expr, target: Callable) -> None:
+        if not (isinstance(decorator, ast.Call) and self._is_cog(decorator, target.module, "concurrent")):
+            return
+        if decorator.args:
+            raise fault(target.module, decorator, "@concurrent takes max as a keyword only", "write max=4")
+        for keyword in decorator.keywords:
+            maximum = self._evaluator.evaluate(keyword.value, Scope(target.module))
+            if not isinstance(maximum, int) or isinstance(maximum, bool) or maximum < 1:
+                raise fault(target.module, decorator, "@concurrent needs max, a whole number from 1", "write max=4")
+            if maximum > 1 and not isinstance(target.node, ast.AsyncFunctionDef):
+                hint = f"write `async def {target.node.name}`, or remove the decorator"
+                raise fault(target.module, decorator, "@concurrent with max above 1 needs an async method", hint)
 
 
 def _returned(function: ast.FunctionDef | ast.AsyncFunctionDef) -> ast.expr | None:

@@ -7,7 +7,7 @@ import ast
 import msgspec
 
 from layerforge.errors import SchemaError
-from layerforge.schema.constants import Evaluator
+from layerforge.schema.classes import ancestry, external_bases
 from layerforge.schema.faults import fault, nearest, shown
 from layerforge.schema.modules import Assigned, Defined, External, Local, Module, Nothing, Project
 
@@ -22,7 +22,7 @@ class Callable(msgspec.Struct, frozen=True):
     bound: bool
 
 
-def find_callable(project: Project, evaluator: Evaluator, file: str, name: str, mode: str) -> Callable:
+def find_callable(project: Project, file: str, name: str, mode: str) -> Callable:
     """The function that runs one prediction (``mode`` "run") or training ("train").
 
     Raises:
@@ -36,7 +36,7 @@ def find_callable(project: Project, evaluator: Evaluator, file: str, name: str, 
     meaning = project.resolve(module, expression)
     match meaning:
         case Local(module=owner, binding=Defined(node=ast.ClassDef())):
-            return _find_method(project, evaluator, meaning, name, mode)
+            return _find_method(project, meaning, name, mode)
         case Local(module=owner, binding=Defined(node=(ast.FunctionDef() | ast.AsyncFunctionDef()) as node)):
             arguments = [*node.args.posonlyargs, *node.args.args]
             return Callable(node, owner, bool(arguments) and arguments[0].arg == "self")
@@ -54,17 +54,17 @@ def find_callable(project: Project, evaluator: Evaluator, file: str, name: str, 
     raise SchemaError(f"{name} in {file} is not a class or function", where=file, hint="name a class in cog.yaml")
 
 
-def _find_method(project: Project, evaluator: Evaluator, owner: Local, name: str, mode: str) -> Callable:
+def _find_method(project: Project, owner: Local, name: str, mode: str) -> Callable:
     assert isinstance(owner.binding, Defined)
-    ancestry = evaluator.ancestry(owner)
+    classes = ancestry(project, owner)
     for wanted in METHODS[mode]:
-        for module, node in ancestry:
+        for module, node in classes:
             method = _method(project, module, node, wanted)
             if method is not None:
                 return method
-    known = [inner.name for _, node in ancestry for inner in node.body if isinstance(inner, ast.FunctionDef)]
+    known = [inner.name for _, node in classes for inner in node.body if isinstance(inner, ast.FunctionDef)]
     outside = sorted(
-        base for base in evaluator.external_bases(owner)
+        base for base in external_bases(project, owner)
         if base.partition(".")[0] not in ("cog", "builtins", "abc", "typing")
     )  # fmt: skip
     message = f"the class {name} has no {METHODS[mode][0]}() method"

@@ -17,6 +17,10 @@ class Anything(msgspec.Struct, frozen=True):
     """A JSON object that is passed on as it is: ``dict``, ``Any``, opaque types."""
 
 
+class Unchecked(msgspec.Struct, frozen=True):
+    """Any JSON value: the items of a bare ``list``."""
+
+
 class Array(msgspec.Struct, frozen=True):
     """A list."""
 
@@ -69,4 +73,4 @@ class Nullable(msgspec.Struct, frozen=True):
     type: Type
 
 
-Type = Scalar | Anything | Array | Dictionary | Record | Stream | Union | Choice | Nullable
+Type = Scalar | Anything | Unchecked | Array | Dictionary | Record | Stream | Union | Choice | Nullable

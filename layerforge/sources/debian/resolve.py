@@ -4,7 +4,9 @@ This follows apt's own procedure (``apt-pkg/depcache.cc``, ``MarkInstall`` of ap
 for a best solution: what was asked for is taken first, then depth first every dependency in the order in which it is
 written; a group of alternatives that something already taken satisfies is passed over, else the first alternative
 that works is taken, and of several packages providing it the one that apt ranks first. A choice that fails further
-down is taken back, with all that it brought. No Recommends. Pure: an index in, packages out.
+down is taken back, with all that it brought. Where that ends in a conflict with an earlier choice, as with
+libreoffice-writer, apt's problem resolver removes the earlier one; here the resolution starts again without it.
+No Recommends. Pure: an index in, packages out.
 """
 
 from __future__ import annotations
@@ -42,14 +44,31 @@ def resolve(index: Index, roots: Sequence[str], installed: Iterable[Package] = (
     Raises:
         ResolveError: a root is unknown, a dependency cannot be met, or packages conflict; says along which path.
     """
-    return _Resolution(index, installed).run(roots)
+    avoided: frozenset[str] = frozenset()
+    first: ResolveError | None = None
+    present = tuple(installed)
+    while True:
+        resolution = _Resolution(index, present, avoided)
+        try:
+            return resolution.run(roots)
+        except ResolveError as error:
+            first = first or error
+            if not resolution.enemy or resolution.enemy in avoided or len(avoided) == _RESTARTS:
+                raise first from None
+            avoided |= {resolution.enemy}
+
+
+_RESTARTS = 20
+"""How many earlier choices may be given up before the conflict is reported."""
 
 
 class _Resolution:
     """The state of one resolution. ``_taken`` is in the order of taking, which is what taking back undoes."""
 
-    def __init__(self, index: Index, installed: Iterable[Package]) -> None:
+    def __init__(self, index: Index, installed: Sequence[Package], avoided: frozenset[str]) -> None:
         self._index = index
+        self._avoided = avoided
+        self.enemy = ""
         self._taken: dict[str, Package] = {}
         self._providers: dict[str, list[tuple[Package, Relation]]] = {}
         self._enemies: dict[str, list[tuple[Package, Relation]]] = {}
@@ -110,7 +129,7 @@ class _Resolution:
         for group in package.depends:
             if any(self._is_met(relation) for relation in group):
                 continue
-            self._failure = ""
+            self._failure, self.enemy = "", ""
             if any(self._take(solution, path) for solution in self._solutions(group)):
                 continue
             wanted = " | ".join(map(str, group))
@@ -134,6 +153,7 @@ class _Resolution:
         enemy = next(self._conflicts(package), None)
         if enemy is not None:
             self._failure = f"{package} conflicts with {enemy}{_explain(path)}"
+            self.enemy = "" if enemy.name in self._installed else enemy.name
             return False
         self._enter(package)
         return True
@@ -196,7 +216,7 @@ class _Resolution:
                     found.append(provider)
             found.sort(key=lambda package, name=relation.name: _rank(package, name))  # type: ignore[misc]
             for package in found:
-                if package.name not in seen:
+                if package.name not in seen and package.name not in self._avoided:
                     seen.add(package.name)
                     yield package
 

@@ -1,0 +1,315 @@
+"""The lock as a file: ``pylock.layerforge.toml``, valid PEP 751, readable by pip and uv.
+
+Packages are in the standard's own tables; what the standard has no word for is under ``[tool.layerforge]``. The
+form is canonical: one value has one encoding, one .deb or wheel a line, so that differences read well.
+Source: https://packaging.python.org/en/latest/specifications/pylock-toml/
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+import msgspec
+import tomli
+
+from layerforge.errors import ImageError, LockError
+from layerforge.lock import Lock, LockedDeb, LockedPython, LockedWheel, PlatformLock
+from layerforge.oci import Digest, convert
+
+FORMAT = 1
+"""The revision of ``[tool.layerforge]``; raised whenever an older Layerforge would misread the file."""
+
+_HEADER = (
+    "# Made by Layerforge from cog.yaml, and checked when it is read: to change it, change cog.yaml and lock again.\n"
+)
+_AGAIN = "lock again: `layerforge lock`"
+_MACHINES = {"amd64": "x86_64", "arm64": "aarch64"}
+
+
+# -- encoding --------------------------------------------------------------------------------------------------
+
+
+def encode_lock(lock: Lock) -> bytes:
+    """The file of ``lock``.
+
+    Raises:
+        LockError: two platforms have different files of one name, which the format cannot tell apart.
+    """
+    minors = sorted({platform.python.minor for platform in lock.platforms}, key=_version_key)
+    lines = [
+        _HEADER,
+        'lock-version = "1.0"',
+        f"environments = {_strings(_environment(platform) for platform in lock.platforms)}",
+        f"requires-python = {_string(_requires_python(minors))}",
+        'created-by = "layerforge"',
+    ]
+    if not any(platform.packages for platform in lock.platforms):
+        lines.append("packages = []")
+    for (name, version), users in sorted(_by_version(lock).items()):
+        lines += ["", "[[packages]]", f"name = {_string(name)}", f"version = {_string(version)}"]
+        if len(users) < len(lock.platforms):
+            lines.append(f"marker = {_string(' or '.join(_environment(platform) for platform, _ in users))}")
+        wheels = {wheel.filename: _encode_wheel(wheel) for _, wheel in users}
+        for _, wheel in users:
+            if wheels[wheel.filename] != _encode_wheel(wheel):
+                raise LockError(f"{wheel.filename} is not the same file for every platform", hint=_AGAIN)
+        lines.append(_array("wheels", (wheels[filename] for filename in sorted(wheels))))
+    lines += ["", "[tool.layerforge]", f"format = {FORMAT}", f"inputs = {_string(lock.inputs)}"]
+    for platform in lock.platforms:
+        lines += ["", *_encode_platform(platform)]
+    return ("\n".join(lines) + "\n").encode()
+
+
+def _encode_platform(lock: PlatformLock) -> list[str]:
+    bins = ({"name": wheel.name, "wheel": wheel.filename, "bin": wheel.bin} for wheel in lock.packages)
+    return [
+        "[[tool.layerforge.platforms]]",
+        f"platform = {_string(lock.platform)}",
+        f"release = {_string(lock.release)}",
+        f"python = {_table(msgspec.to_builtins(lock.python))}",
+        _array("packages", map(_table, bins)),
+        _array("base", map(_encode_deb, lock.base)),
+        _array("interpreter", map(_encode_deb, lock.interpreter)),
+        _array("runtime", map(_encode_runtime, lock.runtime)),
+    ]
+
+
+def _encode_deb(deb: LockedDeb) -> str:
+    fields = {name: getattr(deb, name) for name in ("name", "version", "architecture", "archive", "path", "size")}
+    return _table({**fields, "sha256": deb.digest.hex})
+
+
+def _encode_wheel(wheel: LockedWheel) -> str:
+    hashes = {"sha256": wheel.digest.hex}
+    return _table({"name": wheel.filename, "url": wheel.url, "size": wheel.size, "hashes": hashes})
+
+
+def _encode_runtime(wheel: LockedWheel) -> str:
+    fields = {name: getattr(wheel, name) for name in ("name", "version", "filename", "url", "size", "bin")}
+    return _table({**fields, "sha256": wheel.digest.hex})
+
+
+def _by_version(lock: Lock) -> dict[tuple[str, str], list[tuple[PlatformLock, LockedWheel]]]:
+    packages: dict[tuple[str, str], list[tuple[PlatformLock, LockedWheel]]] = {}
+    for platform in lock.platforms:
+        for wheel in platform.packages:
+            packages.setdefault((wheel.name, wheel.version), []).append((platform, wheel))
+    return packages
+
+
+def _environment(platform: PlatformLock) -> str:
+    system, _, rest = platform.platform.partition("/")
+    architecture = rest.partition("/")[0]
+    machine = _MACHINES.get(architecture, architecture)
+    return f"sys_platform == '{system}' and platform_machine == '{machine}'"
+
+
+def _requires_python(minors: list[str]) -> str:
+    return f"=={minors[0]}.*" if len(minors) == 1 else f">={minors[0]}" if minors else ">=3"
+
+
+def _version_key(minor: str) -> tuple[int, ...]:
+    return tuple(int(part) if part.isdecimal() else 0 for part in minor.split("."))
+
+
+def _string(text: str) -> str:
+    return json.dumps(text, ensure_ascii=False).replace("\x7f", "\\u007f")
+
+
+def _strings(texts: Iterable[str]) -> str:
+    return f"[{', '.join(map(_string, texts))}]"
+
+
+def _table(fields: Mapping[str, Any]) -> str:
+    def encode(value: Any) -> str:
+        if isinstance(value, Mapping):
+            return _table(value)
+        return _string(value) if isinstance(value, str) else str(value)
+
+    return "{ " + ", ".join(f"{name} = {encode(value)}" for name, value in fields.items()) + " }"
+
+
+def _array(name: str, items: Iterable[str]) -> str:
+    lines = [f"    {item},\n" for item in items]
+    return f"{name} = [\n{''.join(lines)}]" if lines else f"{name} = []"
+
+
+# -- decoding --------------------------------------------------------------------------------------------------
+
+
+class _Deb(msgspec.Struct, forbid_unknown_fields=True):
+    name: str
+    version: str
+    architecture: str
+    archive: str
+    path: str
+    size: int
+    sha256: str
+
+
+class _Runtime(msgspec.Struct, forbid_unknown_fields=True):
+    name: str
+    version: str
+    filename: str
+    url: str
+    size: int
+    bin: str
+    sha256: str
+
+
+class _Package(msgspec.Struct, forbid_unknown_fields=True):
+    name: str
+    wheel: str
+    bin: str
+
+
+class _Platform(msgspec.Struct, forbid_unknown_fields=True):
+    platform: str
+    release: str
+    python: LockedPython
+    packages: tuple[_Package, ...]
+    base: tuple[_Deb, ...]
+    interpreter: tuple[_Deb, ...]
+    runtime: tuple[_Runtime, ...]
+
+
+class _Tool(msgspec.Struct, forbid_unknown_fields=True):
+    format: int
+    inputs: Digest
+    platforms: tuple[_Platform, ...] = ()
+
+
+def decode_lock(data: bytes, path: str) -> Lock:
+    """The Lock in the file ``data``; ``path`` names it in messages.
+
+    A file that says more, less or something else than :func:`encode_lock` would write is refused; how it is laid
+    out (white space, comments, line ends) does not matter.
+
+    Raises:
+        LockError: it is not TOML, of a newer format, damaged or edited.
+    """
+    from packaging.pylock import Pylock, PylockValidationError  # not at the top: it brings subprocess along
+
+    try:
+        text = data.decode("utf-8").replace("\r\n", "\n")
+        document = tomli.loads(text)
+    except UnicodeDecodeError as error:
+        raise LockError("is not UTF-8 text", where=path, hint=_AGAIN) from error
+    except tomli.TOMLDecodeError as error:
+        hint = "undo the edit (or settle the merge by locking again: `layerforge lock`)"
+        raise LockError(f"is not valid TOML: {error.msg}", where=f"{path}:{error.lineno}", hint=hint) from error
+    tool = _decode_tool(document, path)
+    try:
+        Pylock.from_dict(document)
+        wheels = _decode_packages(document)
+        platforms = tuple(_decode_platform(platform, wheels) for platform in tool.platforms)
+        lock = Lock(tool.inputs, platforms)
+    except (PylockValidationError, _Contradiction, ImageError, ValueError, TypeError, KeyError) as error:
+        where = f"{path}:{_find_line(text, str(error))}".removesuffix(":0")
+        raise LockError(f"does not hold together: {error}", where=where, hint=_AGAIN) from error
+    difference = _find_difference(document, tomli.loads(encode_lock(lock).decode()), "")
+    if difference:
+        where = f"{path}:{_find_line(text, difference)}".removesuffix(":0")
+        raise LockError(f"has been edited: {difference} is not what belongs here", where=where, hint=_AGAIN)
+    return lock
+
+
+class _Contradiction(Exception):
+    """Two parts of the file do not fit each other."""
+
+
+def _decode_tool(document: dict[str, Any], path: str) -> _Tool:
+    table = document.get("tool", {})
+    table = table.get("layerforge") if isinstance(table, dict) else None
+    if not isinstance(table, dict):
+        hint = "give the other lock another name, then lock: `layerforge lock`"
+        raise LockError("is not a lock of Layerforge's: it has no [tool.layerforge]", where=path, hint=hint)
+    version = table.get("format")
+    if isinstance(version, int) and version > FORMAT:
+        hint = "use the Layerforge that wrote it (or a later one), or lock again with this one: `layerforge lock`"
+        raise LockError(f"has format {version}; this Layerforge knows {FORMAT}", where=path, hint=hint)
+    try:
+        return convert(table, _Tool)
+    except msgspec.ValidationError as error:
+        raise LockError(f"does not hold together: [tool.layerforge]: {error}", where=path, hint=_AGAIN) from error
+
+
+def _decode_packages(document: dict[str, Any]) -> dict[tuple[str, str], LockedWheel]:
+    wheels: dict[tuple[str, str], LockedWheel] = {}
+    for package in document["packages"]:
+        for wheel in package.get("wheels", ()):
+            digest = Digest.from_hex(wheel["hashes"]["sha256"])
+            key = (package["name"], wheel["name"])
+            if key in wheels:
+                raise _Contradiction(f"{wheel['name']!r} is listed twice")
+            wheels[key] = LockedWheel(
+                package["name"], package["version"], wheel["name"], wheel["url"], wheel["size"], digest, ""
+            )
+    return wheels
+
+
+def _decode_platform(platform: _Platform, wheels: dict[tuple[str, str], LockedWheel]) -> PlatformLock:
+    packages: list[LockedWheel] = []
+    names = [package.name for package in platform.packages]
+    if twice := [name for name in names if names.count(name) > 1]:
+        raise _Contradiction(f"{platform.platform} has {twice[0]!r} twice")
+    for package in platform.packages:
+        wheel = wheels.get((package.name, package.wheel))
+        if wheel is None:
+            raise _Contradiction(f"{platform.platform} needs {package.wheel!r}, which no [[packages]] entry has")
+        packages.append(msgspec.structs.replace(wheel, bin=package.bin))
+    return PlatformLock(
+        platform=platform.platform,
+        release=platform.release,
+        python=platform.python,
+        base=tuple(map(_decode_deb, platform.base)),
+        interpreter=tuple(map(_decode_deb, platform.interpreter)),
+        packages=tuple(packages),
+        runtime=tuple(map(_decode_runtime, platform.runtime)),
+    )
+
+
+def _decode_deb(deb: _Deb) -> LockedDeb:
+    digest = Digest.from_hex(deb.sha256)
+    return LockedDeb(deb.name, deb.version, deb.architecture, deb.archive, deb.path, deb.size, digest)
+
+
+def _decode_runtime(wheel: _Runtime) -> LockedWheel:
+    digest = Digest.from_hex(wheel.sha256)
+    return LockedWheel(wheel.name, wheel.version, wheel.filename, wheel.url, wheel.size, digest, wheel.bin)
+
+
+def _find_difference(found: Any, expected: Any, path: str) -> str:
+    """The dotted path of the first thing in which two parsed documents differ, or nothing."""
+    if isinstance(found, dict) and isinstance(expected, dict):
+        for key in (*found, *expected):
+            inner = f"{path}.{key}" if path else key
+            if (key in found) != (key in expected):
+                return inner
+            if difference := _find_difference(found[key], expected[key], inner):
+                return difference
+        return ""
+    if isinstance(found, list) and isinstance(expected, list):
+        for index, (left, right) in enumerate(zip(found, expected, strict=False)):
+            if difference := _find_difference(left, right, f"{path}[{_label(left, index)}]"):
+                return difference
+        longer = max(found, expected, key=len)
+        shorter = min(len(found), len(expected))
+        return "" if len(found) == len(expected) else f"{path}[{_label(longer[shorter], shorter)}]"
+    return "" if (type(found), found) == (type(expected), expected) else path
+
+
+def _label(item: Any, index: int) -> str:
+    return repr(item["name"]) if isinstance(item, dict) and isinstance(item.get("name"), str) else str(index)
+
+
+def _find_line(text: str, message: str) -> int:
+    """The line that ``message`` speaks about, as far as it quotes something that is on one line only; else 0."""
+    quoted = message.split("'")[1::2]
+    for needle in reversed(quoted):
+        lines = [number for number, line in enumerate(text.split("\n"), 1) if needle and f'"{needle}"' in line]
+        if lines:
+            return lines[0]
+    return 0

@@ -1,0 +1,291 @@
+"""One repository of a registry: manifests and blobs, verified both ways.
+
+What is repeated, and why that is safe: GET and HEAD always; an upload only from its beginning and only after HEAD has
+shown that the blob is still missing, in a new session, so that no byte can arrive twice; a manifest's PUT only after
+its tag has been seen not to hold it.
+"""
+
+from __future__ import annotations
+
+import itertools
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import suppress
+from typing import Protocol
+from urllib.parse import quote, urlencode
+
+import urllib3
+
+from layerforge.errors import LayerforgeError, RegistryError, SourceError, VerificationError
+from layerforge.oci import DOCKER_INDEX, DOCKER_MANIFEST, INDEX, MANIFEST, Descriptor, Digest
+from layerforge.progress import SILENCE, Reporter
+from layerforge.reference import Reference
+from layerforge.registry.failures import Unreachable, redact
+from layerforge.registry.retry import Retry
+from layerforge.registry.session import Session
+from layerforge.registry.transport import Answer, Body, read_answer
+from layerforge.verify import VerifiedReader
+
+CHUNK = 1 << 20
+"""Bytes read, hashed and sent at a time; two of these are held for each blob on its way."""
+
+_ACCEPT = {"Accept": ", ".join((MANIFEST, INDEX, DOCKER_MANIFEST, DOCKER_INDEX))}
+_STORED = (200, 201, 202, 204)
+
+
+class Readable(Protocol):
+    """A blob's bytes. Reading to the end verifies them."""
+
+    def readinto(self, buffer: memoryview, /) -> int | None:
+        """Fill ``buffer`` from its start; 0 at the end."""
+
+    def close(self) -> None:
+        """Give back what it holds."""
+
+
+class Registry:
+    """The repository that ``reference`` names. Safe to use from several threads; use it as a context manager.
+
+    ``insecure`` True speaks plain HTTP, False HTTPS; None decides by the address, see :class:`Session`. ``push`` asks
+    for the right to write as well as to read. Setting ``stop`` ends everything under way with ``Stopped``.
+    """
+
+    def __init__(
+        self,
+        reference: Reference,
+        *,
+        insecure: bool | None = None,
+        push: bool = True,
+        reporter: Reporter = SILENCE,
+        stop: threading.Event | None = None,
+    ) -> None:
+        self.reference = reference
+        self._reporter = reporter
+        self._retry = Retry(reporter, stop or threading.Event())
+        self._session = Session(reference, insecure, self._retry, reporter)
+        self._scope = f"repository:{reference.repository}:" + ("pull,push" if push else "pull")
+        self._root = f"/v2/{reference.repository}"
+
+    def __enter__(self) -> Registry:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._session.close()
+
+    # -- manifests -------------------------------------------------------------------------------------------
+
+    def get_manifest(self, name: str) -> tuple[Descriptor, bytes]:
+        """The manifest or index under a tag or digest, verified.
+
+        Raises:
+            RegistryError: it is not there (status 404), or the registry refused.
+            VerificationError: the bytes are not the ones that the digest, or the registry's header, names.
+        """
+        answer = self._session.ask("GET", f"{self._root}/manifests/{name}", self._scope, _ACCEPT)
+        if answer.status != 200:
+            raise self._session.refuse(answer, self._scope)
+        media_type = answer.headers.get("content-type", MANIFEST).partition(";")[0].strip()
+        found = Descriptor(media_type, Digest.of(answer.body), len(answer.body))
+        expected = name if ":" in name else answer.headers.get("docker-content-digest", "")
+        if expected.startswith("sha256:") and expected != found.digest:
+            raise VerificationError(f"content has digest {found.digest}, not {expected}", where=redact(answer.url))
+        return found, answer.body
+
+    def find_manifest(self, name: str) -> tuple[Descriptor, bytes] | None:
+        """As :meth:`get_manifest`, but None when it is not there."""
+        try:
+            return self.get_manifest(name)
+        except RegistryError as error:
+            if error.status == 404:
+                return None
+            raise
+
+    def push_manifest(self, name: str, descriptor: Descriptor, data: bytes) -> None:
+        """Store ``data`` under ``name``, a tag or its own digest. Idempotent; the blobs it lists must be there.
+
+        Raises:
+            RegistryError: the registry refused.
+            VerificationError: the registry says that it stored something else.
+        """
+        path, headers = f"{self._root}/manifests/{name}", {"Content-Type": descriptor.media_type}
+
+        def once(attempt: int) -> None:
+            if attempt and self._holds_manifest(name, descriptor.digest):
+                return
+            body = Body(len(data), lambda: iter((data,)))
+            answer = self._session.exchange("PUT", path, self._scope, headers, body)
+            if answer.status not in _STORED:
+                raise self._session.refuse(answer, self._scope, len(data))
+            _compare_digests(answer, descriptor.digest)
+
+        self._retry.repeat(once)
+
+    def _holds_manifest(self, name: str, digest: Digest) -> bool:
+        answer = self._session.ask("HEAD", f"{self._root}/manifests/{name}", self._scope, _ACCEPT)
+        return answer.status == 200 and answer.headers.get("docker-content-digest") == digest
+
+    # -- blobs -----------------------------------------------------------------------------------------------
+
+    def has_blob(self, digest: Digest) -> bool:
+        """Whether the repository has the blob.
+
+        Raises:
+            RegistryError: the registry refused to say.
+        """
+        answer = self._session.ask("HEAD", f"{self._root}/blobs/{digest}", self._scope)
+        if answer.status not in (200, 404):
+            raise self._session.refuse(answer, self._scope)
+        return answer.status == 200
+
+    def mount_blob(self, digest: Digest, repository: str) -> bool:
+        """Take the blob from another repository of the same registry, if the registry can; nothing is sent.
+
+        Source: ``spec.md#mounting-a-blob-from-another-repository``.
+        """
+        scope = f"{self._scope} repository:{repository}:pull"
+        query = urlencode({"mount": digest, "from": repository})
+        try:
+            answer = self._session.exchange("POST", f"{self._root}/blobs/uploads/?{query}", scope, body=_EMPTY)
+        except RegistryError:
+            return False  # a mount only saves time: without it the blob is uploaded
+        if answer.status == 202:
+            self._cancel(answer)
+        return answer.status == 201
+
+    def push_blob(
+        self,
+        descriptor: Descriptor,
+        open_blob: Callable[[], Readable],
+        *,
+        mount_from: tuple[str, ...] = (),
+        task: str = "",
+    ) -> bool:
+        """See that the repository has the blob; True when its bytes had to be sent.
+
+        ``open_blob`` is called once for each attempt. Its reader raises when the bytes are not the ones described: the
+        upload is then broken off before its last chunk, so that the registry never sees a complete body. Progress is
+        reported under ``task``.
+
+        Raises:
+            RegistryError: the registry refused, or could not be reached.
+            SourceError: the bytes could not be read, or are not the ones described.
+        """
+
+        def once(attempt: int) -> bool:
+            if self.has_blob(descriptor.digest):
+                return False
+            if not attempt and any(self.mount_blob(descriptor.digest, repository) for repository in mount_from):
+                return False
+            self._upload(descriptor, open_blob, task)
+            return True
+
+        return self._retry.repeat(once)
+
+    def read_blob(self, descriptor: Descriptor) -> VerifiedReader:
+        """The blob's bytes, verified as they are read. Close it.
+
+        Raises:
+            RegistryError: it is not there, or the registry refused; also while reading, when the connection breaks.
+        """
+
+        def once(_: int) -> VerifiedReader:
+            response, url = self._session.stream(f"{self._root}/blobs/{descriptor.digest}", self._scope, {})
+            if response.status != 200:
+                raise self._session.refuse(read_answer(response, "GET", url), self._scope)
+            return VerifiedReader(_BlobSource(response, url), descriptor.digest, descriptor.size, what=redact(url))
+
+        return self._retry.repeat(once)
+
+    # -- inside ----------------------------------------------------------------------------------------------
+
+    def _upload(self, descriptor: Descriptor, open_blob: Callable[[], Readable], task: str) -> None:
+        """One attempt: a new session, and the whole blob in one PUT (``spec.md#post-then-put``)."""
+        begun = self._session.exchange("POST", f"{self._root}/blobs/uploads/", self._scope, body=_EMPTY)
+        if begun.status != 202:
+            raise self._session.refuse(begun, self._scope)
+        sent = 0
+
+        def pieces() -> Iterator[memoryview]:
+            nonlocal sent
+            for piece in read_pieces(open_blob, str(descriptor.digest)):
+                self._retry.check()
+                yield piece
+                sent += len(piece)
+                self._reporter.advance(task, len(piece))
+
+        location = self._session.locate(begun)
+        url = f"{location}{'&' if '?' in location else '?'}digest={quote(descriptor.digest, safe='')}"
+        body = Body(descriptor.size, pieces)
+        try:
+            answer = self._session.exchange("PUT", url, self._scope, {"Content-Type": "application/octet-stream"}, body)
+            if answer.status not in _STORED:
+                raise self._session.refuse(answer, self._scope, descriptor.size)
+            _compare_digests(answer, descriptor.digest)
+        except BaseException as error:
+            self._reporter.advance(task, -sent)
+            if not isinstance(error, RegistryError):  # the registry does not know yet that no more will come
+                self._cancel(begun)
+            raise
+
+    def _cancel(self, begun: Answer) -> None:
+        """Give up an upload session. That it fails does not matter (``spec.md#cancel-a-blob-upload``)."""
+        with suppress(LayerforgeError):
+            self._session.exchange("DELETE", self._session.locate(begun), self._scope, {"Content-Length": "0"})
+
+
+_EMPTY = Body(0, lambda: iter(()))
+
+
+def read_pieces(open_blob: Callable[[], Readable], what: str) -> Iterator[memoryview]:
+    """The blob in chunks of CHUNK bytes, the last of which is given only once the reader has seen its end.
+
+    Each chunk is valid until the next but one is asked for.
+
+    Raises:
+        SourceError: ``what`` could not be read, or is not what it should be.
+    """
+    reader = open_blob()
+    buffers = memoryview(bytearray(CHUNK)), memoryview(bytearray(CHUNK))
+    held = buffers[0][:0]
+    try:
+        for turn in itertools.count():
+            buffer, filled = buffers[turn & 1], 0
+            while filled < CHUNK and (count := reader.readinto(buffer[filled:])):
+                filled += count
+            if held:
+                yield held
+            held = buffer[:filled]
+            if filled < CHUNK:
+                break
+        if held:
+            yield held
+    except OSError as error:
+        raise SourceError(f"cannot be read: {error.strerror or error}", where=what) from error
+    finally:
+        reader.close()
+
+
+class _BlobSource:
+    """The body of a response, with broken connections called by their name."""
+
+    def __init__(self, response: urllib3.BaseHTTPResponse, url: str) -> None:
+        self._response = response
+        self._url = url
+
+    def readinto(self, buffer: memoryview, /) -> int:
+        try:
+            data = self._response.read(len(buffer))
+        except (urllib3.exceptions.HTTPError, OSError) as error:
+            raise Unreachable.of(error, "GET", self._url) from error
+        buffer[: len(data)] = data
+        return len(data)
+
+    def close(self) -> None:
+        self._response.close()
+
+
+def _compare_digests(answer: Answer, digest: Digest) -> None:
+    """What the registry says it stored must be what was sent, where it says so."""
+    said = answer.headers.get("docker-content-digest", "")
+    if said.startswith("sha256:") and said != digest:
+        raise VerificationError(f"the registry stored {said}, not {digest}", where=redact(answer.url))

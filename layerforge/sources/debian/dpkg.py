@@ -1,0 +1,67 @@
+"""dpkg's database: the status of every package, and which triggers they have an interest in.
+
+Formats: dpkg(1), deb-triggers(5); the order of fields is that of dpkg's ``lib/dpkg/parse.c``.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable
+
+from layerforge.sources.debian.rootstate import DebFacts, Entries, file_entry, folder_entry
+
+_FIRST = (
+    *("Package", "Essential", "Protected", "Status", "Priority", "Section", "Installed-Size", "Origin", "Maintainer"),
+    *("Bugs", "Architecture", "Multi-Arch", "Source", "Version", "Replaces", "Provides", "Depends", "Pre-Depends"),
+    *("Recommends", "Suggests", "Breaks", "Conflicts", "Enhances", "Conffiles", "Description"),
+)
+
+
+def database_state(facts: Iterable[DebFacts], architecture: str) -> Entries:
+    """Everything below ``/var/lib/dpkg`` that is not about a single package."""
+    packages = sorted(facts, key=lambda package: (package.name, package.record))
+    status = "".join(status_stanza(package) + "\n" for package in packages)
+    return {
+        "var/lib/dpkg/status": file_entry(status),
+        "var/lib/dpkg/available": file_entry(b""),
+        "var/lib/dpkg/statoverride": file_entry(b""),
+        "var/lib/dpkg/arch": file_entry(f"{architecture}\n"),
+        "var/lib/dpkg/arch-native": file_entry(f"{architecture}\n"),
+        "var/lib/dpkg/info/format": file_entry("1\n"),
+        "var/lib/dpkg/parts": folder_entry(),
+        "var/lib/dpkg/updates": folder_entry(),
+        **_triggers(packages),
+    }
+
+
+def status_stanza(package: DebFacts) -> str:
+    """The stanza of an installed package."""
+    fields = {**package.fields, "Status": "install ok installed"}
+    if package.conffiles:
+        fields["Conffiles"] = "".join(f"\n /{path} {digest}" for path, digest in package.conffiles)
+    ordered = [name for name in _FIRST if fields.get(name)]
+    ordered += [name for name in package.fields if name not in _FIRST]
+    return "".join(f"{name}:{'' if fields[name].startswith(chr(10)) else ' '}{fields[name]}\n" for name in ordered)
+
+
+def _triggers(packages: Iterable[DebFacts]) -> Entries:
+    paths: list[tuple[str, str]] = []
+    named: dict[str, list[str]] = {}
+    for package in packages:
+        member = package.control.get("triggers")
+        for line in member.content.decode().splitlines() if member else ():
+            match = re.match(r"\s*interest(-await|-noawait)?\s+(\S+)", line)
+            if match is None:
+                continue
+            record = package.record + ("/noawait" if match[1] == "-noawait" else "")
+            if match[2].startswith("/"):
+                paths.append((match[2], record))
+            else:
+                named.setdefault(match[2], []).append(record)
+    entries = {
+        f"var/lib/dpkg/triggers/{name}": file_entry("".join(f"{record}\n" for record in records))
+        for name, records in named.items()
+    }
+    entries["var/lib/dpkg/triggers/File"] = file_entry("".join(f"{path} {record}\n" for path, record in sorted(paths)))
+    entries["var/lib/dpkg/triggers/Unincorp"] = file_entry(b"")
+    return entries

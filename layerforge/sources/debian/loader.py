@@ -1,0 +1,119 @@
+"""The dynamic loader's cache, ``/etc/ld.so.cache``, as ldconfig would write it.
+
+The loader finds Debian's libraries without it, but ``ldconfig -p``, which ``ctypes.util.find_library`` asks, does not,
+and folders named in ``/etc/ld.so.conf.d`` are found only through it. Format: glibc, ``sysdeps/generic/dl-cache.h``,
+``cache_file_new``; order: ``elf/cache.c``, ``compare``.
+"""
+
+from __future__ import annotations
+
+import functools
+import re
+import struct
+from collections.abc import Iterable, Mapping
+
+from layerforge.sources.debian.rootstate import DebFacts, Entries, Library, file_entry, link_entry
+
+TRIPLETS = {
+    "amd64": "x86_64-linux-gnu",
+    "arm64": "aarch64-linux-gnu",
+    "armhf": "arm-linux-gnueabihf",
+    "i386": "i386-linux-gnu",
+    "ppc64el": "powerpc64le-linux-gnu",
+    "riscv64": "riscv64-linux-gnu",
+    "s390x": "s390x-linux-gnu",
+}
+"""The multiarch triplet of each architecture (https://wiki.debian.org/Multiarch/Tuples)."""
+
+_FLAGS = {"amd64": 0x303, "arm64": 0xA03, "armhf": 0x903, "i386": 0x803, "ppc64el": 0x503, "s390x": 0x403}
+_FLAGS["riscv64"] = 0x1003
+_MAGIC = b"glibc-ld.so.cache1.1"
+_HEADER = struct.Struct("<20sIIB3xI12x")
+_ENTRY = struct.Struct("<iIIIQ")
+_LITTLE_ENDIAN = 2
+
+
+def loader_state(facts: Iterable[DebFacts], architecture: str) -> Entries:
+    """The cache over all packages, and the links ``libx.so.1`` that a package leaves to ldconfig."""
+    packages = tuple(facts)
+    folders = _configured_folders({path: data for package in packages for path, data in package.files.items()})
+    folders += [f"/lib/{TRIPLETS[architecture]}", f"/usr/lib/{TRIPLETS[architecture]}", "/lib", "/usr/lib"]
+    found: dict[str, str] = {}
+    links: Entries = {}
+    shipped = {path for package in packages for path in _listed(package)}
+    by_folder: dict[str, list[Library]] = {}
+    for package in packages:
+        for library in package.libraries:
+            by_folder.setdefault(library.folder, []).append(library)
+    seen: set[str] = set()
+    for folder in (*folders, "/lib64", "/usr/lib64"):
+        real = _real(folder)
+        if real in seen:
+            continue
+        seen.add(real)
+        for library in sorted(by_folder.get(real, ()), key=lambda item: item.filename):
+            found.setdefault(library.soname, f"{folder}/{library.soname}")
+            path = f"{real}/{library.soname}"
+            if library.soname != library.filename and path not in shipped:
+                links[path] = link_entry(library.filename)
+    return {**links, "etc/ld.so.cache": file_entry(encode_cache(found, _FLAGS[architecture]))}
+
+
+def _listed(package: DebFacts) -> Iterable[str]:
+    """Names that packages take care of: shlibs say which links a package ships (Policy 8.1 makes it do so)."""
+    for library in package.libraries:
+        yield f"{library.folder}/{library.filename}"
+    if "shlibs" in package.control or package.libraries:
+        for library in package.libraries:
+            yield f"{library.folder}/{library.soname}"
+
+
+def _configured_folders(files: Mapping[str, bytes]) -> list[str]:
+    """Folders of ``/etc/ld.so.conf.d/*.conf``, in the order in which ldconfig reads them."""
+    folders: list[str] = []
+    for path in sorted(files):
+        if re.fullmatch(r"etc/ld\.so\.conf\.d/[^/]+\.conf", path):
+            lines = (line.partition("#")[0].strip() for line in files[path].decode("utf-8", "replace").splitlines())
+            folders += [line.rstrip("/") for line in lines if line.startswith("/")]
+    return folders
+
+
+def _real(folder: str) -> str:
+    return folder.lstrip("/") if folder.startswith("/usr/") else f"usr{folder}"
+
+
+def encode_cache(libraries: Mapping[str, str], flags: int) -> bytes:
+    """The cache that maps each soname to its path."""
+    names = sorted(libraries, key=functools.cmp_to_key(_compare), reverse=True)
+    start = _HEADER.size + _ENTRY.size * len(names)
+    strings = bytearray()
+    entries: list[bytes] = []
+    for name in names:
+        path = libraries[name].encode()
+        value = start + len(strings)
+        key = value + len(path) - len(name.encode()) if path.endswith(name.encode()) else value + len(path) + 1
+        strings += path + b"\0"
+        if not path.endswith(name.encode()):
+            strings += name.encode() + b"\0"
+        entries.append(_ENTRY.pack(flags, key, value, 0, 0))
+    return _HEADER.pack(_MAGIC, len(names), len(strings), _LITTLE_ENDIAN, 0) + b"".join(entries) + bytes(strings)
+
+
+def _compare(left: str, right: str) -> int:
+    """glibc's ``_dl_cache_libcmp``: numbers inside names compare as numbers, and above other characters."""
+    first, second = _pieces(left), _pieces(right)
+    for a, b in zip(first, second, strict=False):
+        if a == b:
+            continue
+        if isinstance(a, int) and isinstance(b, int):
+            return -1 if a < b else 1
+        if isinstance(a, int):
+            return 1
+        if isinstance(b, int):
+            return -1
+        return -1 if a < b else 1
+    return (len(first) > len(second)) - (len(first) < len(second))
+
+
+def _pieces(name: str) -> list[int | str]:
+    return [int(piece) if piece.isdigit() else piece for piece in re.findall(r"\d+|\D", name)]

@@ -1,0 +1,44 @@
+"""Where a package's files lie in our roots, and under which name dpkg records the package."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from layerforge.errors import LayerError
+from layerforge.sources.debian.control import parse_fields
+from layerforge.sources.debian.deb import ControlFile, DebEntry
+
+_MERGED = ("bin", "sbin", "lib", "lib32", "lib64", "libo32", "libx32")
+"""Top-level folders that are links into ``usr`` (https://wiki.debian.org/UsrMerge)."""
+
+_MOVED = {"var/run": "run", "var/lock": "run/lock"}
+"""Folders that base-files ships, and its postinst replaces by links."""
+
+
+def merge_path(entry: DebEntry) -> str:
+    """Where ``entry`` lies in a root whose ``/bin``, ``/lib`` … are links into ``/usr``."""
+    return merge(entry.path, entry.kind)
+
+
+def merge(path: str, kind: str = "file") -> str:
+    """Where ``path``, relative to the root and of this kind, lies in a usr-merged root."""
+    top, slash, _ = path.partition("/")
+    if top in _MERGED and (slash or kind == "dir"):
+        return f"usr/{path}"
+    for link, folder in _MOVED.items():
+        if path == link or path.startswith(f"{link}/"):
+            return folder + path[len(link) :]
+    return path
+
+
+def record_name(control: Mapping[str, ControlFile]) -> str:
+    """The name under which dpkg records a package: with its architecture where several can be installed together.
+
+    Raises:
+        LayerError: the control file names no package.
+    """
+    fields = parse_fields(control["control"].content.decode("utf-8", "replace"))
+    name = fields.get("Package", "")
+    if not name or "/" in name:
+        raise LayerError(f"a package with the name {name!r}")
+    return f"{name}:{fields.get('Architecture', '')}" if fields.get("Multi-Arch") == "same" else name

@@ -1,0 +1,24 @@
+"""Started as a file by ``cog.server.http``, in an interpreter whose path is the standard library alone."""
+
+import os
+import sys
+
+
+def _prepare() -> None:
+    sys.path.insert(0, os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
+    if packages := os.environ.pop("LAYERFORGE_LIBRARY", ""):
+        sys.path.append(packages)
+
+
+if __name__ == "__main__":
+    _prepare()
+    from layerforge_runtime.settings import read_settings
+    from layerforge_runtime.supervisor import Supervisor
+
+    settings = read_settings(sys.argv[1:], os.environ)
+    # The worker loads the model while this process still imports the HTTP server.
+    supervisor = Supervisor(settings)
+
+    from layerforge_runtime.app import run
+
+    sys.exit(run(settings, supervisor))

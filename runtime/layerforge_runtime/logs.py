@@ -1,0 +1,78 @@
+"""Lines on stderr: the server's own, and what the model prints.
+
+``LOG_FORMAT=console`` is for people: the model's output goes through as it is. Otherwise each line is a JSON object, with
+the members that Cog's server writes (``timestamp``, ``level``, ``target``, ``fields.message``).
+"""
+
+from __future__ import annotations
+
+import os
+from datetime import datetime, timezone
+from typing import Any
+
+import msgspec
+
+_LEVELS = {"debug": 10, "info": 20, "warning": 30, "error": 40}
+_encode = msgspec.json.Encoder().encode
+
+
+def now() -> str:
+    """The time in ISO 8601, UTC, with microseconds."""
+    return datetime.now(timezone.utc).isoformat(timespec="microseconds")
+
+
+class Log:
+    """Writes to this process's stdout and stderr, each line with one system call."""
+
+    def __init__(self, level: str, form: str) -> None:
+        self._least = _LEVELS.get(level, 20)
+        self._console = form == "console"
+
+    def debug(self, message: str, **fields: Any) -> None:
+        self._write("debug", message, fields)
+
+    def info(self, message: str, **fields: Any) -> None:
+        self._write("info", message, fields)
+
+    def warning(self, message: str, **fields: Any) -> None:
+        self._write("warning", message, fields)
+
+    def error(self, message: str, **fields: Any) -> None:
+        self._write("error", message, fields)
+
+    def model_output(self, source: str, data: bytes, prediction: str = "") -> None:
+        """Pass on what the model wrote to ``source`` ("stdout" or "stderr"); ``data`` are whole lines."""
+        if self._console:
+            _put(1 if source == "stdout" else 2, data)
+            return
+        target = "model" if prediction else "setup"
+        fields = {"source": source, **({"prediction_id": prediction} if prediction else {})}
+        lines = data.decode("utf-8", "replace").splitlines()
+        _put(2, b"".join(self._line("INFO", line, fields, target) for line in lines))
+
+    def _write(self, level: str, message: str, fields: dict[str, Any]) -> None:
+        if _LEVELS[level] < self._least:
+            return
+        if self._console:
+            details = "".join(f" {name}={value}" for name, value in fields.items())
+            _put(2, f"{level}: {message}{details}\n".encode("utf-8", "replace"))
+        else:
+            _put(2, self._line(level.upper(), message, fields, "server"))
+
+    @staticmethod
+    def _line(level: str, message: str, fields: dict[str, Any], target: str) -> bytes:
+        record = {
+            "timestamp": now(),
+            "level": level,
+            "fields": {"message": message, **fields},
+            "target": f"layerforge::{target}",
+        }
+        return _encode(record) + b"\n"
+
+
+def _put(descriptor: int, data: bytes) -> None:
+    try:
+        while data:
+            data = data[os.write(descriptor, data) :]
+    except OSError:  # nobody reads our logs any more; predictions go on
+        pass

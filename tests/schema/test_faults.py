@@ -1,0 +1,166 @@
+"""Schemas that cannot be: where the error points, and what it says to do."""
+
+from __future__ import annotations
+
+import time
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from syrupy.assertion import SnapshotAssertion
+
+from layerforge.errors import SchemaError
+from layerforge.schema import generate_schema
+
+
+def fault(source: bytes | str, file: str = "run.py") -> SchemaError:
+    data = source if isinstance(source, bytes) else source.encode()
+    with pytest.raises(SchemaError) as caught:
+        generate_schema({"run.py": data}.get, file, "Runner")
+    return caught.value
+
+
+def runner(signature: str, head: str = "") -> str:
+    return f"from typing import *\nfrom cog import *\n{head}\nclass Runner:\n    def run({signature}:\n        ...\n"
+
+
+FAULTS = {
+    "no_such_class": "class Runer: pass\n",
+    "no_classes": "",
+    "no_method": "class Runner:\n    def rum(self): ...\n",
+    "method_in_foreign_base": "from lib import Base\nclass Runner(Base): ...\n",
+    "foreign_class": "from lib import Runner\n",
+    "made_by_a_call": "Runner = make()\n",
+    "a_value": "Runner = 3\n",
+    "syntax": "class Runner\n    pass\n",
+    "indentation": "class Runner:\n  def run(self) -> str:\n\treturn 1\n",
+    "unclosed": "class Runner:\n    def run(self, a: str = Input(choices=['a'\n",
+    "rewritten_signature": runner("self) -> str") + "    run.__signature__ = x\n",
+    "wrapped": runner("self) -> str") + "    run = wrap(run)\n",
+    "no_annotation": runner("self, a=1) -> str"),
+    "no_return": runner("self, a: str)"),
+    "returns_none": runner("self) -> None"),
+    "optional_output": runner("self) -> Optional[str]"),
+    "union_output": runner("self) -> str | int"),
+    "undefined_type": runner("self, a: Pth) -> str"),
+    "foreign_type": runner("self) -> Tensor", "from torch import Tensor"),
+    "plain_class": runner("self) -> Result", "class Result: ..."),
+    "class_input": runner("self, a: M) -> str", "class M(BaseModel): ..."),
+    "enum_input": runner("self, a: E) -> str", "from enum import Enum\nclass E(Enum):\n  A = 1"),
+    "path_in_union": runner("self, a: Path | str) -> str"),
+    "nested_list": runner("self, a: list[list[str]]) -> str"),
+    "mixed_literal": runner("self, a: Literal['a', 1]) -> str"),
+    "tuple_input": runner("self, a: Tuple[int, int]) -> str"),
+    "broken_string_type": runner("self, a: 'list[') -> str"),
+    "variadic": runner("self, *a: str) -> str"),
+    "unknown_argument": runner("self, a: str = Input(descripton='x')) -> str"),
+    "default_factory": runner("self, a: list = Input(default_factory=list)) -> str"),
+    "default_outside_choices": runner("self, a: str = Input(default='c', choices=['a', 'b'])) -> str"),
+    "mixed_choices": runner("self, a: str = Input(choices=['a', 1])) -> str"),
+    "empty_choices": runner("self, a: str = Input(choices=[])) -> str"),
+    "bound_on_text": runner("self, a: str = Input(ge=1)) -> str"),
+    "length_on_number": runner("self, a: int = Input(max_length=1)) -> str"),
+    "default_below": runner("self, a: int = Input(default=0, ge=1)) -> str"),
+    "default_not_matching": runner("self, a: str = Input(default='b', regex='^a$')) -> str"),
+    "infinite_bound": runner("self, a: float = Input(le=float('inf'))) -> str"),
+    "text_for_number": runner("self, a: int = 'three') -> str"),
+    "accept_on_text": runner("self, a: str = Input(accept='image/*')) -> str"),
+    "unknown_default": runner("self, a: str = Input(default=os.getcwd())) -> str", "import os"),
+    "streaming_text": "import cog\nclass Runner:\n    @cog.streaming\n    def run(self) -> str: ...\n",
+    "concurrent_sync": "import cog\nclass Runner:\n    @cog.concurrent(max=2)\n    def run(self) -> str: ...\n",
+}
+
+
+def test_missing_file() -> None:
+    error = fault("x = 1\n", "ruin.py")
+    assert "does not exist" in error.message
+
+
+@pytest.mark.parametrize("name", FAULTS)
+def test_fault(name: str, snapshot: SnapshotAssertion) -> None:
+    error = fault(FAULTS[name])
+    assert f"{error}\nhint: {error.hint}" == snapshot
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        b"\xff\xfe\x00",
+        b"# -*- coding: klingon -*-\n",
+        b"x = '\xe9'\n",
+        b"a = 1\0\n",
+        b"(" * 100_000,
+        b"x = " + b"-" * 100_000 + b"1\n",
+        b"x = " + b"1+" * 50_000 + b"1\n",
+        b"\n" * 3_000_000,
+    ],
+)
+def test_no_file_breaks_the_reader(data: bytes) -> None:
+    started = time.perf_counter()
+    assert fault(data).where.startswith("run.py")
+    assert time.perf_counter() - started < 2
+
+
+def test_other_encodings_are_read_as_declared() -> None:
+    source = "# coding: latin-1\nclass Runner:\n    def run(self, a: str = 'é') -> str: ...\n"
+    for data in (source.encode("latin-1"), b"\xef\xbb\xbf" + source.replace("latin-1", "utf-8").encode()):
+        found = generate_schema({"run.py": data}.get, "run.py", "Runner")
+        assert found["components"]["schemas"]["Input"]["properties"]["a"]["default"] == "é"
+
+
+def test_long_chains_of_constants_end() -> None:
+    head = "A0 = [1]\n" + "".join(f"A{n} = A{n - 1} + A{n - 1}\n" for n in range(1, 60))
+    error = fault(runner("self, a: int = Input(choices=A59)) -> str", head))
+    assert "OverflowError" in error.message
+    head = "A0 = 1\n" + "".join(f"A{n} = A{n - 1} + 1\n" for n in range(1, 5000))
+    error = fault(runner("self, a: int = A4999) -> str", head))
+    assert "too many steps" in error.message
+
+
+_FRAGMENTS = st.sampled_from(
+    [
+        *("class Runner:", "\n", "    ", "def run(self", ", a: ", "str", "int", "list[", "]", " = ", "Input("),
+        *(
+            "default=",
+            "choices=",
+            "ge=",
+            "1",
+            "'x'",
+            "[",
+            ")",
+            ") -> ",
+            ": ...",
+            "from cog import *",
+            "import os",
+            "Optional[",
+        ),
+        *("|", "None", "lambda: 0", "{", "}", "**", "*", "f'{a}'", "@", "X", ".", "Literal[", "'list['"),
+    ]
+)
+
+
+class TestProperties:
+    @given(st.text())
+    def test_any_text(self, text: str) -> None:
+        self._check(text.encode("utf-8", "surrogatepass"))
+
+    @given(st.lists(_FRAGMENTS, max_size=30))
+    def test_any_fragments(self, fragments: list[str]) -> None:
+        self._check("".join(fragments).encode())
+
+    @given(st.lists(_FRAGMENTS, max_size=12))
+    @settings(max_examples=300)
+    def test_any_parameters(self, fragments: list[str]) -> None:
+        self._check(runner(f"self, a: {''.join(fragments)}) -> str").encode())
+
+    @given(st.lists(_FRAGMENTS, max_size=12))
+    @settings(max_examples=300)
+    def test_any_default(self, fragments: list[str]) -> None:
+        self._check(runner(f"self, a: str = {''.join(fragments)}) -> str").encode())
+
+    @staticmethod
+    def _check(data: bytes) -> None:
+        try:
+            generate_schema({"run.py": data}.get, "run.py", "Runner")
+        except SchemaError as error:
+            assert error.message

@@ -1,0 +1,224 @@
+"""What must be true of a build: same bytes, no second work, bounded memory, a store that survives anything."""
+
+from __future__ import annotations
+
+import json
+import os
+import random
+import resource
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from layerforge.validate import validate_image
+
+from layerforge.store import Store
+from tests.conftest import require
+from tests.whole.conftest import LAYERFORGE, Forge
+
+pytestmark = [pytest.mark.network]
+
+
+@pytest.mark.parametrize("name", ["hello", "digits", "thumbnail", "stream"])
+def test_every_image_is_valid(name: str, forge: Forge, locked: Callable[[str], Path]) -> None:
+    folder = locked(name)
+    digest = forge.ok("build", folder, "--locked")
+    store = Store(forge.home)
+    manifest = store.resolve_tag(f"index.docker.io/library/{name}:latest") or store.resolve_tag(f"{name}:latest")
+    assert manifest is not None, store.tags()
+    assert manifest.digest == digest
+    validate_image(store, manifest)
+
+
+def scramble(source: Path, destination: Path) -> Path:
+    """A copy of ``source`` whose files were made in another order, with other modes for group and others."""
+    files = [path for path in source.rglob("*") if path.is_file()]
+    random.Random(7).shuffle(files)
+    for path in files:
+        target = destination / path.relative_to(source)
+        target.parent.mkdir(parents=True, exist_ok=True)
+        shutil.copyfile(path, target)
+        target.chmod(0o700 if path.stat().st_mode & 0o100 else 0o600)
+        os.utime(target, (random.random() * 1e9,) * 2)
+    return destination
+
+
+def test_one_lock_gives_one_digest(forge: Forge, locked: Callable[[str], Path], tmp_path: Path) -> None:
+    folder = locked("digits")
+    expected = forge.ok("build", folder, "--locked")
+    elsewhere = scramble(folder, tmp_path / "some" / "other place")
+    home = tmp_path / "home"
+    (home / "materials").mkdir(parents=True)
+    shutil.copytree(forge.home / "materials", home / "materials", dirs_exist_ok=True)  # only downloads are shared
+    command = [str(LAYERFORGE), "build", str(elsewhere), "--locked", "-t", "digits"]
+    environment = {
+        **os.environ,
+        "LAYERFORGE_HOME": str(home),
+        "TZ": "Pacific/Kiritimati",
+        "LC_ALL": "C",
+        "PYTHONHASHSEED": "12345",
+        "HOME": str(tmp_path),
+    }
+    prefix: list[str] = []
+    if os.geteuid() == 0 and shutil.which("setpriv"):
+        for path in [tmp_path, *tmp_path.rglob("*")]:
+            os.chown(path, 12345, 12345)
+        for parent in [tmp_path, *tmp_path.parents]:
+            if parent.stat().st_uid == 0 and parent != Path("/") and not parent.stat().st_mode & 0o001:
+                parent.chmod(parent.stat().st_mode | 0o011)
+        prefix = ["setpriv", "--reuid=12345", "--regid=12345", "--clear-groups"]
+        reachable = subprocess.run([*prefix, sys.executable, "-c", "import layerforge"], capture_output=True)
+        if reachable.returncode:
+            prefix = []  # the checkout is in a folder that only its owner can enter
+    script = 'umask 077; exec "$@"'
+    done = subprocess.run(
+        [*prefix, "sh", "-c", script, "sh", *command], env=environment, capture_output=True, text=True, cwd=tmp_path
+    )
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.strip() == expected
+
+
+def test_nothing_changed_means_no_work(forge: Forge, locked: Callable[[str], Path]) -> None:
+    folder = locked("digits")
+    first = forge.ok("build", folder)
+    before = {path: path.stat().st_mtime_ns for path in (forge.home / "blobs").rglob("*")}
+    again = forge("build", folder)
+    assert (again.status, again.stdout.strip()) == (0, first)
+    assert before == {path: path.stat().st_mtime_ns for path in (forge.home / "blobs").rglob("*")}
+    steps = [line for line in again.stderr.splitlines() if "cached" in line]
+    assert any("base" in line for line in steps)
+    assert any("runtime" in line for line in steps)
+
+
+def test_a_changed_line_makes_only_the_code_layer(forge: Forge, locked: Callable[[str], Path], tmp_path: Path) -> None:
+    folder = tmp_path / "digits"
+    shutil.copytree(locked("digits"), folder)
+    forge.ok("build", folder)
+    with (folder / "run.py").open("a") as file:
+        file.write("# changed\n")
+    lines = forge("build", folder).stderr.splitlines()
+    made = [line for line in lines if line.strip() and "cached" not in line]
+    assert len(made) == 1, made
+    assert " code" in made[0]
+
+
+def test_memory_stays_bounded(forge: Forge, locked: Callable[[str], Path], tmp_path: Path) -> None:
+    folder = tmp_path / "digits"
+    shutil.copytree(locked("digits"), folder)
+    with (folder / "huge.safetensors").open("wb") as file:
+        for _ in range(96):
+            file.write(os.urandom(1 << 20) * 8)  # 768 MiB
+    home = tmp_path / "home"
+    (home / "materials").mkdir(parents=True)
+    shutil.copytree(forge.home / "materials", home / "materials", dirs_exist_ok=True)
+    process = subprocess.Popen(
+        [str(LAYERFORGE), "build", str(folder), "--locked"],
+        env={**os.environ, "LAYERFORGE_HOME": str(home)},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+    )
+    _, status, usage = os.wait4(process.pid, 0)
+    assert status == 0, process.stderr.read() if process.stderr else ""
+    assert usage.ru_maxrss < 300 * 1024, f"{usage.ru_maxrss / 1024:.0f} MiB"
+    for stream in (process.stdout, process.stderr):
+        if stream:
+            stream.close()
+    process.returncode = 0
+    assert resource.getpagesize() > 0
+    stored = sum(path.stat().st_size for path in (home / "blobs").rglob("*") if path.is_file())
+    assert stored < 700 << 20, "the weights were copied into the store"
+
+
+def test_a_killed_build_leaves_a_store_that_the_next_one_uses(
+    forge: Forge, locked: Callable[[str], Path], tmp_path: Path
+) -> None:
+    folder = locked("digits")
+    expected = forge.ok("build", folder, "--locked")
+    home = tmp_path / "home"
+    (home / "materials").mkdir(parents=True)
+    shutil.copytree(forge.home / "materials", home / "materials", dirs_exist_ok=True)
+    environment = {**os.environ, "LAYERFORGE_HOME": str(home)}
+    command = [str(LAYERFORGE), "build", str(folder), "--locked"]
+    dice = random.Random()
+    for _ in range(8):
+        process = subprocess.Popen(
+            command, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, start_new_session=True
+        )
+        time.sleep(dice.uniform(0.2, 3.0))
+        os.killpg(process.pid, signal.SIGKILL)
+        process.wait()
+        json.loads((home / "index.json").read_text()) if (home / "index.json").exists() else None
+    done = subprocess.run(command, env=environment, capture_output=True, text=True)
+    assert (done.returncode, done.stdout.strip()) == (0, expected), done.stderr
+    assert not list((home / "tmp").glob("*/*"))
+    store = Store(home)
+    (manifest,) = set(store.tags().values())
+    validate_image(store, manifest)
+
+
+def test_two_builds_at_once_share_a_store(forge: Forge, locked: Callable[[str], Path], tmp_path: Path) -> None:
+    home = tmp_path / "home"
+    (home / "materials").mkdir(parents=True)
+    shutil.copytree(forge.home / "materials", home / "materials", dirs_exist_ok=True)
+    environment = {**os.environ, "LAYERFORGE_HOME": str(home)}
+    processes = [
+        subprocess.Popen(
+            [str(LAYERFORGE), "build", str(locked(name)), "--locked"],
+            env=environment,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+        for name in ("hello", "digits", "stream")
+    ]
+    results = [process.communicate(timeout=300) for process in processes]
+    assert [process.returncode for process in processes] == [0, 0, 0], results
+    made = sum(line.strip().endswith("base") or "  base " in line for _, err in results for line in err.splitlines())
+    assert made == 3  # each says what became of its base
+    assert sum("cached  base" in err for _, err in results) == 2
+
+
+def test_a_full_disk_is_an_error_and_no_more(forge: Forge, locked: Callable[[str], Path], tmp_path: Path) -> None:
+    require(os.geteuid() == 0, "only root can mount a small disk")
+    home = tmp_path / "home"
+    home.mkdir()
+    mounted = subprocess.run(["mount", "-t", "tmpfs", "-o", "size=24m", "tmpfs", str(home)], capture_output=True)
+    require(mounted.returncode == 0, "mounting is not allowed here")
+    try:
+        result = Forge(home)("build", locked("hello"), "--locked")
+        assert result.status == 1
+        assert "error:" in result.stderr
+        assert "no space left" in result.stderr
+        assert "hint:" in result.stderr
+        assert "Traceback" not in result.stderr
+        Store(home)
+    finally:
+        subprocess.run(["umount", str(home)], check=True)
+
+
+def test_ctrl_c_ends_at_once_and_leaves_nothing_behind(
+    forge: Forge, locked: Callable[[str], Path], tmp_path: Path
+) -> None:
+    home = tmp_path / "home"
+    (home / "materials").mkdir(parents=True)
+    shutil.copytree(forge.home / "materials", home / "materials", dirs_exist_ok=True)
+    process = subprocess.Popen(
+        [str(LAYERFORGE), "build", str(locked("digits")), "--locked"],
+        env={**os.environ, "LAYERFORGE_HOME": str(home)},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    time.sleep(1.5)
+    process.send_signal(signal.SIGINT)
+    started = time.monotonic()
+    _, stderr = process.communicate(timeout=30)
+    assert process.returncode == 130, stderr
+    assert time.monotonic() - started < 10
+    assert "Traceback" not in stderr
+    assert not list((home / "tmp").glob("*/*"))
