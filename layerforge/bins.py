@@ -31,11 +31,11 @@ BUDGET = 64
 def assign_bins(
     wheels: Iterable[LockedWheel], previous: Iterable[LockedWheel] = (), *, budget: int = BUDGET
 ) -> tuple[LockedWheel, ...]:
-    """``wheels``, sorted by name, with ``bin`` set: the package's own name, or ``bin.0`` to ``bin.7`` (which no package can be called).
+    """``wheels``, sorted by name, with ``bin`` set: the package's own name, or ``bin.0`` to ``bin.7``.
 
-    A package that ``previous`` has stays where it was, unless its wheel has grown beyond twice :data:`LARGE`, or
-    shrunk below half of it. With more than ``budget`` layers' worth of large wheels, the smallest of them share bins;
-    those with a layer already come first.
+    No package can be called like the latter. One that ``previous`` has stays where it was, unless its wheel has grown
+    beyond twice :data:`LARGE`, or shrunk below half of it. With more large wheels than ``budget`` has room for, the
+    smallest of them share bins; those with a layer already come first.
 
     Raises:
         ValueError: ``budget`` leaves no room for the bins.

@@ -47,7 +47,7 @@ def build_image(
 ) -> BuiltImage:
     """Make what is missing, assemble, and put manifest and config into the store (no tag).
 
-    ``open_bench`` is called only when something is missing. ``created`` is the image's time stamp in seconds since 1970.
+    ``open_bench`` is called only when something is missing; ``created`` is the time stamp, in seconds since 1970.
 
     Raises:
         LayerforgeError: whatever the first failing step raised; everything finished before stays in the store.

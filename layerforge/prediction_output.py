@@ -84,16 +84,9 @@ def write_json(
 
 
 def choose_path(out: Path | None, default: str = "output") -> Path:
-    """Where a single output goes.
-
-    Raises:
-        InputError: the default name is a folder's.
-    """
+    """Where a single output goes: ``out``, or a file called ``default`` in it if it is a folder."""
     if out is None:
-        path = Path(default)
-        if path.is_dir():
-            raise InputError(f"a folder is in the way of the output {default!r}", hint="say where it goes with -o")
-        return path
+        return Path(default)
     out = out.expanduser()
     return out / default if out.is_dir() else out
 

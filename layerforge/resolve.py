@@ -38,7 +38,16 @@ def _resolve_platform(
         packages = pool.submit(
             lock_packages, request.packages, request.minor, platform, release, old_packages, reporter
         )
-        runtime = pool.submit(lock_packages, request.runtime, request.minor, platform, release, old_runtime, reporter)
+        runtime = pool.submit(
+            lock_packages,
+            request.runtime,
+            request.minor,
+            platform,
+            release,
+            old_runtime,
+            reporter,
+            task="resolve the runtime",
+        )
         locked = debian.result()
         return PlatformLock(
             platform=name,

@@ -49,6 +49,7 @@ class Terminal:
             if self._progress is not None:
                 self._progress.stop()
                 self._progress = None
+            self._tell_downloads()
 
     def start(self, task: str, total: int | None = None) -> None:
         """Show ``task`` as running."""
@@ -69,7 +70,7 @@ class Terminal:
                 self._say(f"{'…':>12}  {task}: {format_size(self._done[task])} so far")
 
     def finish(self, task: str, outcome: str) -> None:
-        """One line about what became of ``task``; downloads are counted, and told when something else is finished."""
+        """One line about what became of ``task``; downloads are many, so one line tells of all of them later."""
         with self._lock:
             seconds = time.monotonic() - self._begun.pop(task, time.monotonic())
             done = self._done.pop(task, 0)
@@ -77,14 +78,13 @@ class Terminal:
                 self._progress.remove_task(self._tasks.pop(task))
             if task.startswith("download "):
                 self._downloads.append(done)
-                if not any(name.startswith("download ") for name in self._begun):
-                    self._tell_downloads()
                 return
             took = self._paint(f" {seconds:.1f} s", "dim") if seconds >= 0.05 else ""
             self._say(self._paint(f"{outcome:>12}", "dim" if outcome == "cached" else "green") + f"  {task}{took}")
 
     def note(self, text: str) -> None:
         """A line."""
+        self._tell_downloads()
         self._say(text)
 
     def warn(self, text: str, hint: str = "") -> None:
@@ -100,6 +100,8 @@ class Terminal:
             self._say(f"{self._paint('hint:', 'hint')} {hint}")
 
     def _tell_downloads(self) -> None:
+        if not self._downloads:
+            return
         count, size = len(self._downloads), sum(self._downloads)
         self._downloads.clear()
         files = "file" if count == 1 else "files"

@@ -44,6 +44,8 @@ CAPABILITIES = frozenset((0, 1, 3, 4, 5, 6, 7, 8, 10, 13, 18, 29, 31))
 SYS_CHROOT = 18
 LAST_CAPABILITY = 63
 
+READ_ONLY = ("bus", "fs", "irq", "sys", "sysrq-trigger")
+"""Below ``/proc``, as Docker has it."""
 DEVICES = {"null": (1, 3), "zero": (1, 5), "full": (1, 7), "random": (1, 8), "urandom": (1, 9), "tty": (5, 0)}
 DEVICE_LINKS = {"fd": "/proc/self/fd", "stdin": "fd/0", "stdout": "fd/1", "stderr": "fd/2", "ptmx": "pts/ptmx"}
 
@@ -176,6 +178,10 @@ def mount_kernel_folders(old: str) -> None:
             mount("proc", "/proc", "proc", MS_NOSUID | MS_NODEV | MS_NOEXEC)
         except OSError:  # the host's is masked, as in a container: its own view is all there is
             mount(old + "/proc", "/proc", "", MS_BIND | MS_REC)
+        for name in READ_ONLY:  # the kernel's own settings, which root could otherwise change without any capability
+            with contextlib.suppress(OSError):
+                mount(f"/proc/{name}", f"/proc/{name}", "", MS_BIND | MS_REC)
+                mount_read_only(f"/proc/{name}")
     with stage("/dev"):
         mount("tmpfs", "/dev", "tmpfs", MS_NOSUID, "mode=755,size=65536k")
         for name in DEVICES:

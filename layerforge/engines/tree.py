@@ -32,7 +32,8 @@ def make_whiteout(path: str) -> None:
     try:
         os.mknod(path, stat.S_IFCHR, 0)
     except OSError as error:
-        raise EngineError(f"cannot mark a removed file: {error.strerror}", where=path) from error
+        hint = "point LAYERFORGE_HOME at a disk of its own: a container's root cannot hold such marks"
+        raise EngineError(f"cannot mark a removed file: {error.strerror}", where=path, hint=hint) from error
 
 
 def is_opaque(folder: str) -> bool:

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import re
 
-from layerforge.layers.debian import write_debs
 from layerforge.layers.step import Recipe, Workbench
 from layerforge.layers.tar import TarWriter
 from layerforge.layers.tree import bytecode_path
@@ -31,6 +30,8 @@ def write(recipe: PythonRecipe, tar: TarWriter, bench: Workbench) -> None:
         LayerError: a package is damaged or unsafe.
         SourceError: a package cannot be had.
     """
+    from layerforge.layers.deb_files import write_debs  # slow to import, and a plan needs the Recipe only
+
     is_source = re.compile(rf"usr/lib/python(?:{re.escape(recipe.minor)}|3/dist-packages)/.*\.py").fullmatch
     sources = write_debs(recipe.debs, tar, bench, keep=lambda path: is_source(path) is not None)
     write_environment(recipe.minor, recipe.version, tar)

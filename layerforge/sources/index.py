@@ -36,22 +36,23 @@ def lock_packages(
     release: str,
     previous: Sequence[LockedWheel],
     reporter: Reporter,
+    *,
+    task: str = "resolve packages",
 ) -> tuple[LockedWheel, ...]:
     """The wheels that satisfy ``requirements``, sorted by name, with ``bin`` empty.
 
     ``python`` is the version as exactly as it is known (``3.13`` or ``3.13.5``), ``release`` a Debian code name.
-    A package of ``previous`` keeps its version, and its wheel, as long as it still fits.
+    A package of ``previous`` keeps its version, and its wheel, as long as it still fits. ``task`` is what the
+    Reporter calls the work.
 
     Raises:
         ResolveError: they contradict each other, or a package has no wheel for the platform.
         SourceError: the index cannot be reached, or gave something unusable.
     """
-    for notice in requirements.notices:
-        reporter.note(notice)
     if not requirements.lines:
         return ()
     machine, glibc = _describe_target(platform, release)
-    reporter.start("resolve packages")
+    reporter.start(task)
     question = Question(requirements, python, machine, glibc, tuple(previous))
     text = compile_requirements(question, reporter)
     try:
@@ -68,7 +69,7 @@ def lock_packages(
         if wheel is None:
             raise _no_wheel(package, candidates, accepted, platform, python, requirements)
         chosen.append(_lock_wheel(package, wheel, kept.get(package.name)))
-    reporter.finish("resolve packages", f"{len(chosen)} packages")
+    reporter.finish(task, f"{len(chosen)} packages")
     return tuple(sorted(chosen, key=lambda wheel: wheel.name))
 
 

@@ -16,6 +16,7 @@ _CHUNK = 256 << 10
 _KINDS = "01234567"  # POSIX's: file, hard link, symbolic link, devices, folder, FIFO, contiguous file
 _WHITEOUT = ".wh."
 _OPAQUE = ".wh..wh..opq"
+_GZIP_MAGIC = bytes((0x1F, 0x8B))
 
 
 class Readable(Protocol):
@@ -98,6 +99,8 @@ def _inflate(stored: _Stored, media_type: str) -> Iterator[bytes]:
     for data in stored:
         while data:
             if inflater.eof:
+                if not data.startswith(_GZIP_MAGIC[: len(data)]):
+                    raise TarError("data behind the end of the gzip stream")
                 inflater = zlib.decompressobj(wbits=31)
             begun = True
             chunk = inflater.decompress(data, _CHUNK)

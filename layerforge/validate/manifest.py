@@ -30,9 +30,9 @@ _NAME = r"[A-Za-z0-9][A-Za-z0-9!#$&^_.+-]{0,126}"  # RFC 6838, section 4.2
 _MEDIA_TYPE = re.compile(f"{_NAME}/{_NAME}")
 _RESERVED = "org.opencontainers."
 _DEFINED = frozenset(
-    "created authors url documentation source version revision vendor licenses ref.name title description "
-    "base.digest base.name".split()
+    {"created", "authors", "url", "documentation", "source", "version", "revision", "vendor", "licenses"}
 )
+_DEFINED |= {"ref.name", "title", "description", "base.digest", "base.name"}
 
 
 def validate_manifest(data: bytes, descriptor: Descriptor) -> Manifest:

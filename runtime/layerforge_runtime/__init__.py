@@ -4,14 +4,17 @@
 
     __main__      command line and environment, start
     settings      what they say
+    spawn         starting the worker process
     app           the server's life: start, signals, drain, exit
     routes        HTTP requests to actions, and back
     requests      the bodies of requests
-    schema        validation of inputs against the OpenAPI document
-    predictions   a prediction's state, and who may run
-    supervisor    the worker process: start, output, death
+    validation    inputs against the OpenAPI document
+    service       who may run, and what the worker reports
+    predictions   one prediction's state
+    supervisor    the worker process: output, death, end
     frames        what the two processes say to each other
     files         URLs to files for inputs, files to URLs for outputs
+    media         names, types and data URLs
     logs          lines on stderr
 """
 

@@ -13,12 +13,12 @@ def _prepare() -> None:
 if __name__ == "__main__":
     _prepare()
     from layerforge_runtime.settings import read_settings
-    from layerforge_runtime.supervisor import Supervisor
+    from layerforge_runtime.spawn import spawn_worker
 
     settings = read_settings(sys.argv[1:], os.environ)
     # The worker loads the model while this process still imports the HTTP server.
-    supervisor = Supervisor(settings)
+    worker = spawn_worker(settings.reference)
 
     from layerforge_runtime.app import run
 
-    sys.exit(run(settings, supervisor))
+    sys.exit(run(settings, worker))

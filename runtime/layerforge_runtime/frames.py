@@ -153,6 +153,7 @@ class Channel:
         self._broken = broken
         self._buffer = FrameBuffer()
         self._unsent: deque[memoryview] = deque()
+        self._waiting = False
         self._loop = asyncio.get_running_loop()
         self._loop.add_reader(connection.fileno(), self._read)
 
@@ -175,11 +176,15 @@ class Channel:
                 else:
                     self._unsent[0] = self._unsent[0][sent:]
         except BlockingIOError:
-            self._loop.add_writer(self._socket.fileno(), self._write)
+            if not self._waiting:
+                self._loop.add_writer(self._socket.fileno(), self._write)
+                self._waiting = True
             return
         except OSError:
             self._unsent.clear()  # the worker is gone; _read and the supervisor learn it too
-        self._loop.remove_writer(self._socket.fileno())
+        if self._waiting:
+            self._loop.remove_writer(self._socket.fileno())
+            self._waiting = False
 
     def _read(self) -> None:
         try:

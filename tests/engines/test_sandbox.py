@@ -143,12 +143,20 @@ def test_has_what_programs_expect(store: Store, make_image: MakeImage, way: str)
 def test_the_host_is_out_of_sight(store: Store, make_image: MakeImage, way: str, tmp_path: Path) -> None:
     secret = tmp_path / "secret"
     secret.write_text("here")
-    command = ("sh", "-c", f"cat {secret}; ls /; ps; mount -t tmpfs none /tmp && echo mounted; ls -d /.layerforge*")
+    watch = (
+        "; for f in /proc/sys/kernel/core_pattern /proc/sysrq-trigger /sys/power; do [ -w $f ] && echo writable; done"
+    )
+    command = (
+        "sh",
+        "-c",
+        f"cat {secret}; ls /; ps; mount -t tmpfs none /tmp && echo mounted; ls -d /.layerforge*" + watch,
+    )
     with start(store, make_image(), command=command) as container:
         container.wait(10)
     lines = container.logs().splitlines()
     assert "here" not in lines
     assert "mounted" not in lines
+    assert "writable" not in lines
     assert "home" not in lines
     if way != "chroot":
         assert not [line for line in lines if "python" in line]  # it sees only its own processes

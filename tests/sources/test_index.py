@@ -41,6 +41,10 @@ class Notes:
 class _QuietHandler(SimpleHTTPRequestHandler):
     def log_message(self, format: str, *args: Any) -> None: ...
 
+    def end_headers(self) -> None:
+        self.send_header("Cache-Control", "no-cache")  # uv would not ask again for ten minutes
+        super().end_headers()
+
 
 class LocalIndex:
     """A package index (PEP 503) on loopback over a folder of made-up wheels."""
@@ -137,13 +141,6 @@ def test_nothing_asked_nothing_done() -> None:
     assert lock(Requirements()) == ()
 
 
-def test_notices_are_told(index: LocalIndex) -> None:
-    index.add("app")
-    reporter = Notes()
-    lock("app", "cog==0.9", reporter=reporter)
-    assert any("cog left out" in note for note in reporter.notes)
-
-
 def test_markers_go_by_the_target_and_not_by_this_machine(index: LocalIndex) -> None:
     for name in ("old", "new", "arm"):
         index.add(name)
@@ -154,8 +151,14 @@ def test_markers_go_by_the_target_and_not_by_this_machine(index: LocalIndex) -> 
 
 
 def test_the_wheel_is_the_platform_s(index: LocalIndex) -> None:
-    for tag in ("cp313-cp313-manylinux_2_28_x86_64", "cp313-cp313-manylinux_2_28_aarch64", "cp312-cp312-manylinux_2_28_x86_64",
-                "cp313-cp313-musllinux_1_2_x86_64", "cp313-cp313-win_amd64", "cp313-cp313t-manylinux_2_28_x86_64"):  # fmt: skip
+    for tag in (
+        "cp313-cp313-manylinux_2_28_x86_64",
+        "cp313-cp313-manylinux_2_28_aarch64",
+        "cp312-cp312-manylinux_2_28_x86_64",
+        "cp313-cp313-musllinux_1_2_x86_64",
+        "cp313-cp313-win_amd64",
+        "cp313-cp313t-manylinux_2_28_x86_64",
+    ):
         index.add("native", tag=tag)
     assert lock("native")[0].filename == "native-1.0-cp313-cp313-manylinux_2_28_x86_64.whl"
     assert lock("native", platform=LINUX_ARM64)[0].filename == "native-1.0-cp313-cp313-manylinux_2_28_aarch64.whl"
@@ -308,7 +311,7 @@ def test_contradictions_name_the_requirement(index: LocalIndex) -> None:
     index.add("lib", "1.0")
     index.add("lib", "2.0")
     index.add("app", requires=("lib<2",))
-    with pytest.raises(ResolveError, match="app==1.0 depends on lib<2") as caught:
+    with pytest.raises(ResolveError, match="app depend on lib<2 and you require app==1") as caught:
         lock("app==1.0", "lib>=2")
     assert caught.value.where in ("cog.yaml:3", "cog.yaml:4")
     assert caught.value.hint
@@ -326,7 +329,7 @@ def test_a_package_with_wheels_for_others_only(index: LocalIndex) -> None:
 def test_a_package_with_source_only(index: LocalIndex) -> None:
     index.add("source", tag="sdist")
     index.add("app", requires=("source",))
-    with pytest.raises(ResolveError, match="source has no wheel|source.*no.* wheels"):
+    with pytest.raises(ResolveError, match=r"source 1\.0 has no wheel"):
         lock("app", "source")
 
 

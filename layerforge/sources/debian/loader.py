@@ -12,7 +12,7 @@ import re
 import struct
 from collections.abc import Iterable, Mapping
 
-from layerforge.sources.debian.rootstate import DebFacts, Entries, Library, file_entry, link_entry
+from layerforge.sources.debian.rootstate import DebFacts, Entries, Library, file_entry
 
 TRIPLETS = {
     "amd64": "x86_64-linux-gnu",
@@ -34,13 +34,11 @@ _LITTLE_ENDIAN = 2
 
 
 def loader_state(facts: Iterable[DebFacts], architecture: str) -> Entries:
-    """The cache over all packages, and the links ``libx.so.1`` that a package leaves to ldconfig."""
+    """The cache over all packages. ldconfig would also make missing links; Policy 8.1 has packages ship them."""
     packages = tuple(facts)
     folders = _configured_folders({path: data for package in packages for path, data in package.files.items()})
     folders += [f"/lib/{TRIPLETS[architecture]}", f"/usr/lib/{TRIPLETS[architecture]}", "/lib", "/usr/lib"]
     found: dict[str, str] = {}
-    links: Entries = {}
-    shipped = {path for package in packages for path in _listed(package)}
     by_folder: dict[str, list[Library]] = {}
     for package in packages:
         for library in package.libraries:
@@ -53,19 +51,7 @@ def loader_state(facts: Iterable[DebFacts], architecture: str) -> Entries:
         seen.add(real)
         for library in sorted(by_folder.get(real, ()), key=lambda item: item.filename):
             found.setdefault(library.soname, f"{folder}/{library.soname}")
-            path = f"{real}/{library.soname}"
-            if library.soname != library.filename and path not in shipped:
-                links[path] = link_entry(library.filename)
-    return {**links, "etc/ld.so.cache": file_entry(encode_cache(found, _FLAGS[architecture]))}
-
-
-def _listed(package: DebFacts) -> Iterable[str]:
-    """Names that packages take care of: shlibs say which links a package ships (Policy 8.1 makes it do so)."""
-    for library in package.libraries:
-        yield f"{library.folder}/{library.filename}"
-    if "shlibs" in package.control or package.libraries:
-        for library in package.libraries:
-            yield f"{library.folder}/{library.soname}"
+    return {"etc/ld.so.cache": file_entry(encode_cache(found, _FLAGS[architecture]))}
 
 
 def _configured_folders(files: Mapping[str, bytes]) -> list[str]:

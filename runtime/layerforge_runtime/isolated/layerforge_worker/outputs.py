@@ -22,11 +22,15 @@ _numbers = itertools.count()
 
 
 class Encoder:
-    """Encodes one output. ``files`` maps each token in the JSON to ``[path, whether it is to be removed after]``."""
+    """Encodes one output. ``files`` maps each token in the JSON to ``[path, whether it is to be removed after]``.
 
-    def __init__(self, folder: str) -> None:
+    With ``snapshot`` files are copied to ``folder`` first: the model goes on, and may write to them again.
+    """
+
+    def __init__(self, folder: str, *, snapshot: bool = False) -> None:
         self.files: dict[str, list[Any]] = {}
         self._folder = folder
+        self._snapshot = snapshot
 
     def encode(self, value: Any) -> bytes:
         """The JSON of ``value``; numbers that JSON lacks (NaN and the infinities) become null, as in JavaScript.
@@ -97,6 +101,8 @@ class Encoder:
     def _file(self, path: str, *, remove: bool = False) -> str:
         if not os.path.isfile(path):
             raise FileNotFoundError(f"the output file {path} does not exist")
+        if self._snapshot and not remove:
+            path, remove = self._copy(path), True
         token = f"@layerforge-file-{_NONCE}-{len(self.files)}@"
         self.files[token] = [path, remove]
         return token
@@ -107,10 +113,20 @@ class Encoder:
         content = stream.read()
         name = getattr(stream, "name", "")
         suffix = os.path.splitext(name)[1] if isinstance(name, str) else ""
-        path = os.path.join(self._folder, f"{next(_numbers)}{suffix}")
+        path = self._new_path(suffix)
         with open(path, "xb") as copy:
             copy.write(content.encode() if isinstance(content, str) else content)
         return self._file(path, remove=True)
+
+    def _copy(self, path: str) -> str:
+        target = self._new_path(os.path.splitext(path)[1])
+        with open(path, "rb") as source, open(target, "xb") as copy:
+            while os.sendfile(copy.fileno(), source.fileno(), None, 1 << 30):
+                pass
+        return target
+
+    def _new_path(self, suffix: str) -> str:
+        return os.path.join(self._folder, f"output-{next(_numbers)}{suffix}")
 
 
 def _key(key: Any) -> str:

@@ -37,7 +37,7 @@ class Prediction:
 
     def send_output(self, value: Any) -> None:
         """Send one of several outputs."""
-        encoder = Encoder(self._folder)
+        encoder = Encoder(self._folder, snapshot=True)
         body = encoder.encode(value)
         self._channel.send("output", body, id=self.id, files=encoder.files)
 

@@ -1,0 +1,70 @@
+"""The bodies of requests, and those of answers that say what is wrong with them."""
+
+from __future__ import annotations
+
+from typing import Any, Literal
+
+import msgspec
+
+Event = Literal["start", "output", "logs", "completed"]
+ALL_EVENTS: tuple[Event, ...] = ("start", "output", "logs", "completed")
+
+
+class Problem(msgspec.Struct, frozen=True):
+    """One thing wrong with a request: where (``loc``), what (``msg``) and of which kind (``type``)."""
+
+    loc: tuple[str | int, ...]
+    msg: str
+    type: str = "value_error"
+
+
+class PredictionRequest(msgspec.Struct, frozen=True):
+    """What a client sends. Members that are not listed are ignored."""
+
+    input: msgspec.Raw = msgspec.Raw(b"{}")
+    id: str | None = None
+    context: dict[str, str] = {}
+    webhook: str | None = None
+    webhook_events_filter: tuple[Event, ...] | None = ALL_EVENTS
+
+
+class RequestError(Exception):
+    """A request that cannot be served: the status and the body to answer with."""
+
+    def __init__(self, status: int, problems: list[Problem]) -> None:
+        super().__init__(problems[0].msg)
+        self.status = status
+        self.body = encode({"detail": problems})
+
+
+encode = msgspec.json.Encoder().encode
+_decode = msgspec.json.Decoder(PredictionRequest).decode
+_decode_any = msgspec.json.Decoder().decode
+
+
+def parse_request(body: bytes) -> tuple[PredictionRequest, dict[str, Any]]:
+    """The request in ``body``, and its inputs. An empty body is a request without inputs.
+
+    Raises:
+        RequestError: 400 if it is no JSON, 422 if it is not the JSON of a request.
+    """
+    if not body:
+        return PredictionRequest(), {}
+    try:
+        request = _decode(body)
+        inputs = _decode_any(request.input)
+    except msgspec.ValidationError as error:
+        message, _, path = str(error).partition(" - at `$")
+        parts = path.rstrip("`").replace("[", ".").replace("]", "").replace("...", "").split(".")
+        location = ("body", *(int(part) if part.isdecimal() else part for part in parts if part))
+        raise RequestError(422, [Problem(location, message)]) from None
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+        problem = Problem(("body",), f"the body is not JSON: {error}", "value_error.jsondecode")
+        raise RequestError(400, [problem]) from None
+    if inputs is None:
+        inputs = {}
+    if not isinstance(inputs, dict):
+        shown = bytes(request.input)[:60].decode("utf-8", "replace")
+        problem = Problem(("body", "input", "__root__"), f'{shown} is not of type "object"')
+        raise RequestError(422, [problem])
+    return request, inputs

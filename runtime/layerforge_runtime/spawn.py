@@ -1,0 +1,83 @@
+"""Starting the worker. Nothing but what starting takes is imported: the model loads while the server still imports."""
+
+from __future__ import annotations
+
+import os
+import signal
+import socket
+import sys
+from typing import NamedTuple
+
+from layerforge_runtime import __file__ as _package
+
+# The SDK is imported from our own folder whatever the model's packages hold; see isolated/layerforge_worker.
+_BOOTSTRAP = """
+import sys
+root, sdk, *arguments = sys.argv[1:]
+del sys.argv[1:]
+if not sys.path[0]:
+    del sys.path[0]
+kept = sys.path[:]
+sys.path[:0] = [root, sdk]
+from layerforge_worker.main import main
+sys.path[:] = kept if sdk in kept else [*kept, sdk]
+main(int(arguments[0]), *arguments[1:])
+"""
+
+
+class Worker(NamedTuple):
+    """A worker process: its id (and process group), our ends of its socket and pipes, and a folder for files."""
+
+    pid: int
+    connection: socket.socket
+    stdout: int
+    stderr: int
+    folder: str
+
+
+def find_sdk() -> str:
+    """The folder with the package ``cog``: ``sdk`` beside ``lib`` in an image, beside our package in a checkout."""
+    library = os.path.dirname(os.path.dirname(os.path.abspath(_package)))
+    beside = os.path.join(os.path.dirname(library), "sdk")
+    return beside if os.path.isdir(beside) else library
+
+
+def spawn_worker(reference: str) -> Worker:
+    """Start the process that runs the model ``file.py:Name``, in a process group of its own.
+
+    Its interpreter is this one, but with the environment and the packages that the model is meant to have.
+    """
+    folder = _make_folder()
+    ours, theirs = socket.socketpair()
+    theirs.set_inheritable(True)
+    stdout, stdout_end = os.pipe()
+    stderr, stderr_end = os.pipe()
+    root = os.path.join(os.path.dirname(os.path.abspath(_package)), "isolated")
+    command = [sys.executable, "-c", _BOOTSTRAP, root, find_sdk(), str(theirs.fileno()), reference, folder]
+    pid = os.posix_spawn(
+        sys.executable,
+        command,
+        os.environ,
+        file_actions=[
+            (os.POSIX_SPAWN_OPEN, 0, os.devnull, os.O_RDONLY, 0),
+            (os.POSIX_SPAWN_DUP2, stdout_end, 1),
+            (os.POSIX_SPAWN_DUP2, stderr_end, 2),
+        ],
+        setpgroup=0,
+        setsigdef=[signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGUSR1],
+    )
+    theirs.close()
+    os.close(stdout_end)
+    os.close(stderr_end)
+    return Worker(pid, ours, stdout, stderr, folder)
+
+
+def _make_folder() -> str:
+    """A new folder for files of predictions. (``tempfile`` does the same, but is slow to import.)"""
+    base = next(filter(None, map(os.environ.get, ("TMPDIR", "TEMP", "TMP"))), "/tmp")
+    path = os.path.join(base, f"layerforge-{os.urandom(8).hex()}")
+    try:
+        os.mkdir(path, 0o700)
+    except OSError as error:
+        sys.exit(f"error: there is no folder for files of predictions: {error}\nhint: set TMPDIR to one")
+    return path
