@@ -170,7 +170,9 @@ def _encode_hook(value: Any) -> Any:
 
 
 def _decode_hook(kind: type, value: Any) -> Any:
-    if kind is Digest and isinstance(value, str):
+    if kind is Digest:
+        if not isinstance(value, str):
+            raise ValueError(f"Expected a sha256 digest, got {type(value).__name__}")
         try:
             return Digest(value)
         except ImageError as error:

@@ -63,9 +63,7 @@ def make_deb(
     for name, content in (control or {}).items():
         files.append(file_member(f"./{name}", content, mode=0o755 if name in scripts else 0o644))
     body = data if data is not None else lzma.compress(make_tar(members or []))
-    return make_ar(
-        [("debian-binary", b"2.0\n"), ("control.tar.xz", lzma.compress(make_tar(files))), (data_name, body)]
-    )
+    return make_ar([("debian-binary", b"2.0\n"), ("control.tar.xz", lzma.compress(make_tar(files))), (data_name, body)])
 
 
 def make_stanza(name: str, version: str = "1", **fields: str) -> str:

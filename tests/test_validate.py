@@ -382,7 +382,7 @@ def test_digests_of_layers() -> None:
     assert f"not the DiffID {OTHER}" in problems(right, OTHER)
     wrong = Descriptor(LAYER_TAR, Digest(OTHER), right.size)
     assert f"where its descriptor says {OTHER}" in problems(wrong, right.digest)
-    assert "2,560 bytes, where its descriptor says 5" in problems(Descriptor(LAYER_TAR, right.digest, 5), right.digest)
+    assert "2,048 bytes, where its descriptor says 5" in problems(Descriptor(LAYER_TAR, right.digest, 5), right.digest)
 
 
 def test_the_writer_of_layers_writes_valid_ones(store: Store) -> None:

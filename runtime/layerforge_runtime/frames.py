@@ -138,7 +138,7 @@ class Channel:
     Args:
         connection: the socket; becomes non-blocking and is owned from here on.
         receive: called with each message and its body.
-        broken: called once, with the reason, when nothing more will come.
+        broken: called once, with what the worker did, when nothing more will come.
     """
 
     def __init__(
@@ -186,28 +186,32 @@ class Channel:
             self._loop.remove_writer(self._socket.fileno())
             self._waiting = False
 
-    def _read(self) -> None:
+    def drain(self) -> None:
+        """Take everything that has arrived; for when the worker has ended."""
+        while self._read():
+            pass
+
+    def _read(self) -> bool:
         try:
             data = self._socket.recv(1 << 20)
         except BlockingIOError:
-            return
+            return False
         except OSError:
             data = b""
         if not data:
-            self._stop("the worker closed its connection")
-            return
+            return self._stop("closed its connection to the server")
         try:
             frames = self._buffer.feed(data)
         except FrameError as error:
-            self._stop(str(error))
-            return
+            return self._stop(f"broke its connection to the server: {error}")
         for message, body in frames:
             self._receive(message, body)
+        return True
 
-    def _stop(self, reason: str) -> None:
-        if self._socket.fileno() >= 0:
-            self._loop.remove_reader(self._socket.fileno())
+    def _stop(self, reason: str) -> bool:
+        if self._socket.fileno() >= 0 and self._loop.remove_reader(self._socket.fileno()):
             self._broken(reason)
+        return False
 
     def close(self) -> None:
         """Close the socket, which ends an idle worker."""

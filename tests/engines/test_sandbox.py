@@ -143,9 +143,8 @@ def test_has_what_programs_expect(store: Store, make_image: MakeImage, way: str)
 def test_the_host_is_out_of_sight(store: Store, make_image: MakeImage, way: str, tmp_path: Path) -> None:
     secret = tmp_path / "secret"
     secret.write_text("here")
-    watch = (
-        "; for f in /proc/sys/kernel/core_pattern /proc/sysrq-trigger /sys/power; do [ -w $f ] && echo writable; done"
-    )
+    files = "/proc/sys/kernel/core_pattern /proc/sysrq-trigger /sys/kernel/mm/transparent_hugepage/enabled"
+    watch = f"; for f in {files}; do ( : >> $f ) && echo writable; done"
     command = (
         "sh",
         "-c",

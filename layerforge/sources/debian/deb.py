@@ -261,7 +261,10 @@ def _content(tar: tarfile.TarFile, member: tarfile.TarInfo, where: str) -> Itera
     file = tar.extractfile(member)
     left = member.size
     while file is not None and left:
-        data = file.read(min(left, CHUNK))
+        try:
+            data = file.read(min(left, CHUNK))
+        except tarfile.TarError as error:
+            raise LayerError(f"is cut off inside {member.name!r}", where=where) from error
         if not data:
             raise LayerError(f"is cut off inside {member.name!r}", where=where)
         left -= len(data)

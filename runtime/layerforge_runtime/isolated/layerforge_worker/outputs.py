@@ -86,7 +86,9 @@ class Encoder:
                 return dump()
             if (fields := getattr(value, "__dataclass_fields__", None)) is not None:
                 # Class variables are among them too. (The dataclasses module itself would cost start-up time.)
-                return {name: getattr(value, name) for name, field in fields.items() if field._field_type.name == "_FIELD"}
+                return {
+                    name: getattr(value, name) for name, field in fields.items() if field._field_type.name == "_FIELD"
+                }
             if "numpy" in sys.modules and (plain := self._array(value)) is not value:
                 return plain
             if callable(dump := getattr(value, "dict", None)):  # Pydantic 1

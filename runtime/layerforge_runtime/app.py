@@ -1,0 +1,121 @@
+"""The server's life: start, serve, drain, exit."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+import socket
+import sys
+
+import msgspec
+from granian.constants import HTTPModes, Interfaces
+from granian.server.embed import Server
+
+from layerforge_runtime.logs import Log
+from layerforge_runtime.routes import Routes
+from layerforge_runtime.service import Service
+from layerforge_runtime.settings import Settings
+from layerforge_runtime.spawn import Worker
+from layerforge_runtime.validation import Validator
+
+_WORKER_PATIENCE = 1.0  # seconds for a worker to end by itself, after its predictions have ended
+_ANSWER_PATIENCE = 0.2  # seconds for the last answers to leave
+_FORWARDED = (signal.SIGHUP, signal.SIGUSR2, signal.SIGQUIT, signal.SIGWINCH, signal.SIGCONT)
+
+
+def run(settings: Settings, worker: Worker) -> int:
+    """Serve until a signal or POST /shutdown; the exit status."""
+    try:
+        return asyncio.run(_serve(settings, worker))
+    except BaseException:
+        os.killpg(worker.pid, signal.SIGKILL)
+        raise
+
+
+async def _serve(settings: Settings, worker: Worker) -> int:
+    log = Log(settings.log_level, settings.log_format)
+    _check_address(settings)
+    schema = _read_schema(settings.schema_path, log)
+    service = Service(settings, worker, Validator(schema and msgspec.json.decode(schema)), log)
+    stopping = asyncio.Event()
+
+    def shut_down(reason: str) -> None:
+        if stopping.is_set():
+            log.warning(f"{reason} again: exiting at once")
+            service.supervisor.kill("was killed")
+            os._exit(1)
+        log.info(f"{reason}: shutting down")
+        stopping.set()
+
+    loop = asyncio.get_running_loop()
+    loop.add_signal_handler(signal.SIGINT, shut_down, "SIGINT")
+    if not settings.await_explicit_shutdown:
+        loop.add_signal_handler(signal.SIGTERM, shut_down, "SIGTERM")
+    else:
+        loop.add_signal_handler(signal.SIGTERM, log.info, "SIGTERM ignored: waiting for POST /shutdown")
+    for number in _FORWARDED:
+        loop.add_signal_handler(number, service.supervisor.forward, number)
+
+    routes = Routes(service, log, cog_version=settings.cog_version, schema=schema, shutdown=shut_down)
+    server = Server(
+        routes,
+        address=settings.host,
+        port=settings.port,
+        interface=Interfaces.RSGI,
+        http=HTTPModes.http1,
+        websockets=False,
+        backlog=1024,
+        log_enabled=False,
+    )
+    serving = asyncio.ensure_future(server.serve())
+    log.info(f"listening on {settings.host}:{settings.port}")
+    stop = asyncio.ensure_future(stopping.wait())
+    await asyncio.wait((serving, stop), return_when=asyncio.FIRST_COMPLETED)
+    if serving.done():
+        serving.result()
+        raise RuntimeError("the HTTP server ended by itself")
+
+    await service.drain(settings.grace)
+    await asyncio.sleep(_ANSWER_PATIENCE if service.supervisor.ended.is_set() else 0.02)
+    await service.supervisor.stop(_WORKER_PATIENCE)
+    server.stop()
+    try:
+        await asyncio.wait_for(serving, 0.5)
+    except asyncio.TimeoutError:
+        pass
+    log.info("stopped")
+    sys.stdout.flush()
+    os._exit(0)  # idle connections and threads must not hold it up
+
+
+def _check_address(settings: Settings) -> None:
+    """Fail early if somebody else listens there: granian shares ports, and would take part of the requests.
+
+    Raises:
+        SystemExit: the address is in use, not this machine's, or not allowed.
+    """
+    family = socket.AF_INET6 if ":" in settings.host else socket.AF_INET
+    try:
+        with socket.socket(family, socket.SOCK_STREAM) as probe:
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            probe.bind((settings.host, settings.port))
+    except OSError as error:
+        sys.exit(
+            f"error: cannot listen on {settings.host}:{settings.port}: {error.strerror or error}\n"
+            "hint: set PORT to a port that is free"
+        )
+
+
+def _read_schema(path: str, log: Log) -> bytes | None:
+    if not path:
+        log.warning("there is no OpenAPI document at .cog/openapi_schema.json: inputs are not validated")
+        return None
+    try:
+        with open(path, "rb") as file:
+            schema = file.read()
+        msgspec.json.decode(schema, type=dict)
+    except (OSError, msgspec.DecodeError) as error:
+        log.error(f"the OpenAPI document {path} cannot be read, so inputs are not validated: {error}")
+        return None
+    return schema
