@@ -103,7 +103,7 @@ def make_refusal(answer: Answer, repository: str, *, authenticated: bool, size: 
     """
     code, message = _read_errors(answer.body)
     said = f": {message}" if message else ""
-    named = f" ({code})" if code and code.lower() not in message.lower() else ""
+    named = f" ({code})" if code else ""
     text = f"the registry answered {answer.status} {answer.reason}".rstrip() + said + named
     hint = _find_hint(answer, code, repository, authenticated, size)
     where = f"{answer.method} {redact(answer.url)}"
@@ -129,7 +129,7 @@ def _read_errors(body: bytes) -> tuple[str, str]:
         return str(errors[0].get("code") or "")[:60], "; ".join(messages)[:500]
     except (ValueError, AttributeError, TypeError, RecursionError):
         text = body[:200].decode("utf-8", "replace").strip()
-        readable = text and "<" not in text and text.isprintable()
+        readable = text and not text.startswith(("<", "[", "{")) and text.isprintable()
         return "", text if readable else ""
 
 

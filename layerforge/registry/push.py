@@ -125,7 +125,6 @@ class _Push:
             futures = [pool.submit(self._push_blob, blob, title) for blob, title in ordered]
             done, _ = wait(futures, return_when=FIRST_EXCEPTION)
             if any(future.exception() for future in done):
-                self._stop.set()
                 wait(futures)
                 raise _choose_error(futures)
         except BaseException:
@@ -137,9 +136,13 @@ class _Push:
     def _push_blob(self, blob: Descriptor, title: str) -> None:
         if self._stop.is_set():
             raise Stopped
-        sent = self._registry.push_blob(
-            blob, lambda: self._store.open_blob(blob), mount_from=self._mount_from, task=self._task
-        )
+        try:
+            sent = self._registry.push_blob(
+                blob, lambda: self._store.open_blob(blob), mount_from=self._mount_from, task=self._task
+            )
+        except BaseException:
+            self._stop.set()  # here and now, before this thread takes the next blob
+            raise
         if sent:
             self.sent += blob.size
             self._reporter.note(f"pushed {title} ({format_size(blob.size)})")

@@ -85,7 +85,7 @@ class URLFile(io.IOBase):
         return getattr(self.__wrapped__, name)
 
     # What IOBase defines itself has to be passed on by name.
-    def __iter__(self) -> _Iterator[bytes]:  # type: ignore[override]
+    def __iter__(self) -> _Iterator[bytes]:
         return iter(self.__wrapped__)
 
     def __next__(self) -> bytes:
@@ -97,7 +97,7 @@ class URLFile(io.IOBase):
     def readline(self, size: int | None = -1) -> bytes:
         return bytes(self.__wrapped__.readline(-1 if size is None else size))
 
-    def readlines(self, hint: int = -1) -> list[bytes]:  # type: ignore[override]
+    def readlines(self, hint: int = -1) -> list[bytes]:
         return list(self.__wrapped__.readlines(hint))
 
     def close(self) -> None:
@@ -144,13 +144,13 @@ class URLPath(pathlib.PosixPath):
 
     def __init__(self, *, source: str, filename: str, fileobj: io.IOBase) -> None:
         if hasattr(pathlib.PurePath, "with_segments"):  # Python 3.12 and later take the segments here
-            super().__init__(_truncate(filename))
+            super().__init__(_truncate(filename))  # type: ignore[call-arg]
         self.source = source
         self.filename = _truncate(filename)
         self.fileobj = fileobj
         self._path = None
 
-    def with_segments(self, *segments: str | os.PathLike[str]) -> pathlib.PosixPath:  # type: ignore[override]
+    def with_segments(self, *segments: str | os.PathLike[str]) -> pathlib.PosixPath:
         """Paths made from this one are ordinary."""
         return pathlib.PosixPath(*segments)
 
@@ -161,7 +161,7 @@ class URLPath(pathlib.PosixPath):
             import tempfile
 
             with tempfile.NamedTemporaryFile(suffix=self.filename, delete=False) as copy:
-                shutil.copyfileobj(self.fileobj, copy)  # type: ignore[misc]
+                shutil.copyfileobj(self.fileobj, copy)
             self._path = Path(copy.name)
         return self._path
 

@@ -7,6 +7,7 @@ import os
 import signal
 import socket
 import sys
+from typing import Any
 
 import msgspec
 from granian.constants import HTTPModes, Interfaces
@@ -37,7 +38,8 @@ async def _serve(settings: Settings, worker: Worker) -> int:
     log = Log(settings.log_level, settings.log_format)
     _check_address(settings)
     schema = _read_schema(settings.schema_path, log)
-    service = Service(settings, worker, Validator(schema and msgspec.json.decode(schema)), log)
+    document = None if schema is None else msgspec.json.decode(schema, type=dict[str, Any])
+    service = Service(settings, worker, Validator(document), log)
     stopping = asyncio.Event()
 
     def shut_down(reason: str) -> None:
@@ -79,7 +81,7 @@ async def _serve(settings: Settings, worker: Worker) -> int:
     await service.drain(settings.grace)
     await asyncio.sleep(_ANSWER_PATIENCE if service.supervisor.ended.is_set() else 0.02)
     await service.supervisor.stop(_WORKER_PATIENCE)
-    server.stop()
+    server.stop()  # type: ignore[no-untyped-call]
     try:
         await asyncio.wait_for(serving, 0.5)
     except asyncio.TimeoutError:

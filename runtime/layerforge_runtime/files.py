@@ -162,5 +162,5 @@ def _upload(path: str, base: str) -> str:
     with open(path, "rb") as file:
         request = urllib.request.Request(url, data=file, headers=headers, method="PUT")
         with _opener().open(request, timeout=TIMEOUT) as response:
-            location = response.headers.get("Location") or response.url
+            location: str = response.headers.get("Location") or response.url
     return urlunsplit((*urlsplit(location)[:3], "", ""))

@@ -14,7 +14,7 @@ import socket
 import struct
 from collections import deque
 from collections.abc import Callable
-from typing import Any, Union
+from typing import Any
 
 import msgspec
 
@@ -86,7 +86,7 @@ class Canceled(msgspec.Struct, frozen=True, tag_field="kind", tag="canceled"):
     id: str
 
 
-Message = Union[Ready, SetupFailed, Output, Log, Metric, Done, Failed, Canceled]
+Message = Ready | SetupFailed | Output | Log | Metric | Done | Failed | Canceled
 
 _decode_head = msgspec.json.Decoder(Message).decode
 _encode_head = msgspec.json.Encoder().encode

@@ -1,12 +1,13 @@
 """Lines on stderr: the server's own, and what the model prints.
 
-``LOG_FORMAT=console`` is for people: the model's output goes through as it is. Otherwise each line is a JSON object, with
-the members that Cog's server writes (``timestamp``, ``level``, ``target``, ``fields.message``).
+``LOG_FORMAT=console`` is for people: the model's output goes through as it is. Otherwise each line is a JSON object,
+with the members that Cog's server writes (``timestamp``, ``level``, ``target``, ``fields.message``).
 """
 
 from __future__ import annotations
 
 import os
+import time
 from datetime import datetime, timezone
 from typing import Any
 
@@ -16,9 +17,14 @@ _LEVELS = {"debug": 10, "info": 20, "warning": 30, "error": 40}
 _encode = msgspec.json.Encoder().encode
 
 
+def iso_time(seconds: float) -> str:
+    """A time (seconds since 1970) in ISO 8601, UTC, with microseconds."""
+    return datetime.fromtimestamp(seconds, timezone.utc).isoformat(timespec="microseconds")
+
+
 def now() -> str:
-    """The time in ISO 8601, UTC, with microseconds."""
-    return datetime.now(timezone.utc).isoformat(timespec="microseconds")
+    """The time, as :func:`iso_time` writes it."""
+    return iso_time(time.time())
 
 
 class Log:

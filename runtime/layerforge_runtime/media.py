@@ -66,7 +66,7 @@ def _standard() -> tuple[dict[str, str], dict[str, list[str]]]:
     import mimetypes
 
     table = mimetypes.MimeTypes()
-    return table.types_map[True], table.types_map_inv[True]
+    return table.types_map[True], table.types_map_inv[True]  # type: ignore[return-value]  # typeshed has it wrong
 
 
 def file_name(url: str) -> str:

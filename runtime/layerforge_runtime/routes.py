@@ -31,6 +31,7 @@ class Routes:
         self._cog_version = cog_version
         self._schema = schema
         self._shutdown = shutdown
+        self._tasks: set[asyncio.Future[None]] = set()  # the event loop itself keeps weak references only
         self._table: dict[str, dict[str, Handler]] = {
             "/": {"GET": self._root},
             "/health-check": {"GET": self._health},
@@ -77,7 +78,7 @@ class Routes:
                 return {"GET": _not_implemented}
         return {}
 
-    async def _root(self, scope: Any, protocol: Any) -> None:
+    async def _root(self, _scope: Any, protocol: Any) -> None:
         document = {
             "cog_version": self._cog_version,
             "openapi_url": "/openapi.json",
@@ -89,16 +90,16 @@ class Routes:
         }
         protocol.response_bytes(200, _JSON, encode(document))
 
-    async def _health(self, scope: Any, protocol: Any) -> None:
+    async def _health(self, _scope: Any, protocol: Any) -> None:
         protocol.response_bytes(200, _JSON, encode(self._service.health()))
 
-    async def _openapi(self, scope: Any, protocol: Any) -> None:
+    async def _openapi(self, _scope: Any, protocol: Any) -> None:
         if self._schema is None:
             _error(protocol, 503, "OpenAPI schema not available")
         else:
             protocol.response_bytes(200, _JSON, self._schema)
 
-    async def _stop(self, scope: Any, protocol: Any) -> None:
+    async def _stop(self, _scope: Any, protocol: Any) -> None:
         protocol.response_bytes(200, _JSON, b"{}")
         self._shutdown("POST /shutdown")
 
@@ -130,7 +131,6 @@ class Routes:
         prediction = self._service.admit(id or request.id or new_id(), created_at)
         started = self._service.start(prediction, inputs, request.context)
         if headers.get("prefer") == "respond-async":
-            prediction.tail = None
             self._background(started)
             protocol.response_bytes(202, _JSON, encode({"id": prediction.id, "status": "starting"}))
             return
@@ -142,8 +142,6 @@ class Routes:
         task = asyncio.ensure_future(work)
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
-
-    _tasks: set[asyncio.Future[None]] = set()
 
     async def _wait(self, prediction: Prediction, protocol: Any) -> None:
         """Wait for the end of a prediction; cancel it if its client goes away."""

@@ -10,10 +10,9 @@ from typing import Any
 import msgspec
 
 from layerforge_runtime.files import FileError, embed, localize
-from layerforge_runtime.frames import Canceled, Done, Failed, Metric, Output, Ready, SetupFailed
+from layerforge_runtime.frames import Canceled, Done, Failed, Message, Metric, Output, Ready, SetupFailed
 from layerforge_runtime.frames import Log as LogFrame
-from layerforge_runtime.frames import Message
-from layerforge_runtime.logs import Log, now
+from layerforge_runtime.logs import Log, iso_time, now
 from layerforge_runtime.predictions import Logs, Prediction, join_outputs
 from layerforge_runtime.settings import Settings
 from layerforge_runtime.spawn import Worker
@@ -45,7 +44,8 @@ class Service:
         self._settings = settings
         self._log = log
         self._health = "STARTING"
-        self._setup: dict[str, str] = {"started_at": now(), "status": "starting"}
+        self._setup: dict[str, str] = {"started_at": iso_time(worker.started), "status": "starting"}
+        self._reason = ""
         self._setup_logs = Logs()
         self._partial = {"stdout": b"", "stderr": b""}
         self._folder = worker.folder
@@ -67,7 +67,9 @@ class Service:
         version = {"cog": self._settings.cog_version}
         if self.ready:
             version |= {"python_sdk": self.ready.sdk, "python": self.ready.python}
-        return {"status": self.status, "setup": {**self._setup, "logs": self._setup_logs.text()}, "version": version}
+        setup = {**self._setup, "logs": self._setup_logs.text()}
+        problem = {"error": self._reason} if self._reason else {}
+        return {"status": self.status, "setup": setup, "version": version, **problem}
 
     def admit(self, id: str, created_at: str) -> Prediction:
         """Give a slot to a new prediction.
@@ -78,7 +80,7 @@ class Service:
         if self.draining:
             raise Unavailable(503, "The server is shutting down.")
         if self._health != "READY":
-            raise Unavailable(503, self._setup.get("reason") or NOT_READY)
+            raise Unavailable(503, self._reason or NOT_READY)
         if len(self.running) >= self._slots or id in self.running:
             raise Unavailable(409, AT_CAPACITY)
         prediction = self.running[id] = Prediction(id, created_at)
@@ -217,7 +219,7 @@ class Service:
             self._setup_failed(f"the worker {how} during setup")
         elif self._health == "READY":
             self._health = "DEFUNCT"
-            self._setup["reason"] = f"The worker {how}. The model cannot make predictions any more."
+            self._reason = f"The worker {how}. The model cannot make predictions any more."
             if not self.draining:
                 self._log.error(f"the worker {how}")
         for prediction in list(self.running.values()):
@@ -231,7 +233,7 @@ class Service:
         if self._slots > 1 and not ready.asynchronous:
             self._log.warning(f"COG_MAX_CONCURRENCY={self._slots} needs an async run(): one prediction at a time")
             self._slots = 1
-        self._files = {name: "path" for name in self.validator.urls}
+        self._files = dict.fromkeys(self.validator.urls, "path")
         self._files |= {name: kind for name, kind in ready.fields.items() if kind != "secret"}
         self._health = "READY"
         self._finish_setup("succeeded")
@@ -240,7 +242,7 @@ class Service:
     def _setup_failed(self, error: str) -> None:
         self.supervisor.read_output()
         self._health = "SETUP_FAILED"
-        self._setup["reason"] = f"Setup failed: {error}"
+        self._reason = f"Setup failed: {error}"
         self._setup_logs.add(f"Setup failed: {error}\n".encode())
         self._finish_setup("failed")
         self._log.error(f"setup failed: {error}")

@@ -6,6 +6,7 @@ import os
 import signal
 import socket
 import sys
+import time
 from typing import NamedTuple
 
 from layerforge_runtime import __file__ as _package
@@ -26,13 +27,14 @@ main(int(arguments[0]), *arguments[1:])
 
 
 class Worker(NamedTuple):
-    """A worker process: its id (and process group), our ends of its socket and pipes, and a folder for files."""
+    """A worker process: its id (and process group), our ends of its socket and pipes, a folder for files, its start."""
 
     pid: int
     connection: socket.socket
     stdout: int
     stderr: int
     folder: str
+    started: float
 
 
 def find_sdk() -> str:
@@ -54,6 +56,7 @@ def spawn_worker(reference: str) -> Worker:
     stderr, stderr_end = os.pipe()
     root = os.path.join(os.path.dirname(os.path.abspath(_package)), "isolated")
     command = [sys.executable, "-c", _BOOTSTRAP, root, find_sdk(), str(theirs.fileno()), reference, folder]
+    started = time.time()
     pid = os.posix_spawn(
         sys.executable,
         command,
@@ -69,7 +72,7 @@ def spawn_worker(reference: str) -> Worker:
     theirs.close()
     os.close(stdout_end)
     os.close(stderr_end)
-    return Worker(pid, ours, stdout, stderr, folder)
+    return Worker(pid, ours, stdout, stderr, folder, started)
 
 
 def _make_folder() -> str:

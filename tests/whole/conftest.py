@@ -62,7 +62,7 @@ def forge(tmp_path_factory: pytest.TempPathFactory) -> Forge:
 
 @pytest.fixture(scope="session")
 def models(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Path]:
-    """Copies of the fixtures' folders, one for the session each, so that their locks are not written into the checkout."""
+    """Copies of the fixtures, one of each for the session, so that no lock is written into the checkout."""
     folder = tmp_path_factory.mktemp("models")
 
     def copy(name: str) -> Path:

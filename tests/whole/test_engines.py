@@ -199,8 +199,8 @@ def test_other_tools_accept_the_images(
             ["skopeo", "inspect", "--tls-verify=false", place], check=True, capture_output=True, text=True
         )
         assert json.loads(shown.stdout)["Digest"] == digest
-    tag = json.loads((layout / "index.json").read_text())["manifests"][0]["annotations"]
-    (ref,) = tag.values()
+    (manifest,) = json.loads((layout / "index.json").read_text())["manifests"]
+    ref = manifest["annotations"]["org.opencontainers.image.ref.name"]
     rootless = ["--rootless"] if os.geteuid() else []
     unpack = ["umoci", "unpack", *rootless, "--image", f"{layout}:{ref}", str(tmp_path / "bundle")]
     subprocess.run(unpack, check=True, capture_output=True)

@@ -35,8 +35,8 @@ def flush_streams() -> None:
 
 def route_streams(send: Callable[[str, str, str], None]) -> None:
     """Call ``send(prediction, source, text)`` for each line that is printed inside a prediction's context."""
-    sys.stdout = _Router(sys.stdout, "stdout", send)  # type: ignore[assignment]
-    sys.stderr = _Router(sys.stderr, "stderr", send)  # type: ignore[assignment]
+    sys.stdout = _Router(sys.stdout, "stdout", send)
+    sys.stderr = _Router(sys.stderr, "stderr", send)
 
 
 class _Router(io.TextIOBase):

@@ -30,4 +30,4 @@ def _convert(value: Any, kind: str) -> Any:
         return Secret(value)
     if kind == "path":
         return Path(value)
-    return URLFile(value) if value.startswith(("http:", "https:")) else open(value, "rb")  # noqa: SIM115 - the model's
+    return URLFile(value) if value.startswith(("http:", "https:")) else open(value, "rb")

@@ -88,7 +88,7 @@ def _serve(channel: Channel, model: Model, folder: str) -> None:
     """Synchronous code runs on the main thread, which reads the socket itself: no thread has to be woken."""
     running: list[Prediction] = []
 
-    def cancel(number: int, frame: FrameType | None) -> None:
+    def cancel(_number: int, _frame: FrameType | None) -> None:
         if running:
             raise CancelationException
 

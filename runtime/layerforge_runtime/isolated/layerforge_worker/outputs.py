@@ -13,12 +13,16 @@ import json
 import math
 import os
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from datetime import date, datetime, time
 from typing import Any
 
 _NONCE = os.urandom(12).hex()
 _numbers = itertools.count()
+
+
+class OutputError(Exception):
+    """What a model returned cannot be sent; the message says why."""
 
 
 class Encoder:
@@ -36,14 +40,15 @@ class Encoder:
         """The JSON of ``value``; numbers that JSON lacks (NaN and the infinities) become null, as in JavaScript.
 
         Raises:
-            TypeError: something in it has no JSON form.
-            FileNotFoundError: a file in it does not exist.
+            OutputError: something in it has no JSON form, or a file in it does not exist.
         """
         try:
-            text = json.dumps(value, default=self._quick, ensure_ascii=False, allow_nan=False, separators=(",", ":"))
-        except (TypeError, ValueError):  # odd keys, NaN, something that can be read only once: look at every value
+            text = _dump(value, self._quick)
+        except (TypeError, ValueError):
+            text = ""
+        if not text:  # odd keys, NaN, something that can be read only once: look at every value
             self.files.clear()
-            text = json.dumps(self._plain(value), ensure_ascii=False, allow_nan=False, separators=(",", ":"))
+            text = _dump(self._plain(value), None)
         try:
             return text.encode()
         except UnicodeEncodeError:  # half a surrogate pair, which UTF-8 cannot hold, but an escape can
@@ -86,14 +91,13 @@ class Encoder:
                 return dump()
             if (fields := getattr(value, "__dataclass_fields__", None)) is not None:
                 # Class variables are among them too. (The dataclasses module itself would cost start-up time.)
-                return {
-                    name: getattr(value, name) for name, field in fields.items() if field._field_type.name == "_FIELD"
-                }
+                names = [name for name, field in fields.items() if field._field_type.name == "_FIELD"]
+                return {name: getattr(value, name) for name in names}
             if "numpy" in sys.modules and (plain := self._array(value)) is not value:
                 return plain
             if callable(dump := getattr(value, "dict", None)):  # Pydantic 1
                 return dump()
-        raise TypeError(f"an output of type {type(value).__name__} cannot be written as JSON")
+        raise OutputError(f"an output of type {type(value).__name__} cannot be written as JSON")
 
     @staticmethod
     def _array(value: Any) -> Any:
@@ -102,7 +106,7 @@ class Encoder:
 
     def _file(self, path: str, *, remove: bool = False) -> str:
         if not os.path.isfile(path):
-            raise FileNotFoundError(f"the output file {path} does not exist")
+            raise OutputError(f"the output file {path} does not exist")
         if self._snapshot and not remove:
             path, remove = self._copy(path), True
         token = f"@layerforge-file-{_NONCE}-{len(self.files)}@"
@@ -129,6 +133,10 @@ class Encoder:
 
     def _new_path(self, suffix: str) -> str:
         return os.path.join(self._folder, f"output-{next(_numbers)}{suffix}")
+
+
+def _dump(value: Any, default: Callable[[Any], Any] | None) -> str:
+    return json.dumps(value, default=default, ensure_ascii=False, allow_nan=False, separators=(",", ":"))
 
 
 def _key(key: Any) -> str:

@@ -15,7 +15,7 @@ from .capture import finish_lines, flush_streams
 from .channel import Channel
 from .inputs import decode_inputs
 from .model import Model
-from .outputs import Encoder
+from .outputs import Encoder, OutputError
 
 
 class Prediction:
@@ -82,6 +82,8 @@ def is_stream(value: Any) -> bool:
 def describe(error: BaseException) -> str:
     """The exception in one line, or as many as its message has."""
     message = str(error)
+    if isinstance(error, OutputError):
+        return message
     return f"{type(error).__name__}: {message}" if message else type(error).__name__
 
 
@@ -91,5 +93,5 @@ def print_traceback(error: BaseException) -> None:
     trace = error.__traceback__
     while trace is not None and trace.tb_frame.f_code.co_filename.startswith(here):
         trace = trace.tb_next
-    if not isinstance(error, CancelationException):
+    if not isinstance(error, (CancelationException, OutputError)):
         traceback.print_exception(type(error), error, trace, file=sys.stderr)
