@@ -190,7 +190,7 @@ def test_a_manifest_that_lists_blobs_the_registry_lost(store: Store, image: Imag
     body = b'{"errors":[{"code":"MANIFEST_BLOB_UNKNOWN","message":"blob unknown to registry"}]}'
     again = Push(store, changed, push._reference)
     again(first("PUT", "/manifests/", Reply(400, {}, body)))
-    assert again.count("HEAD", "/blobs/") == 2 + 4
+    assert again.count("HEAD", "/blobs/") == 3 + 4
 
 
 def test_a_present_manifest_that_makes_no_sense(push: Push) -> None:

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import os
+import shutil
 import signal
 import socket
 import sys
+from contextlib import suppress
 from typing import Any
 
 import msgspec
@@ -29,9 +31,10 @@ def run(settings: Settings, worker: Worker) -> int:
     """Serve until a signal or POST /shutdown; the exit status."""
     try:
         return asyncio.run(_serve(settings, worker))
-    except BaseException:
-        os.killpg(worker.pid, signal.SIGKILL)
-        raise
+    finally:  # reached when it could not start, or by a bug: otherwise the process has ended
+        with suppress(ProcessLookupError):
+            os.killpg(worker.pid, signal.SIGKILL)
+        shutil.rmtree(worker.folder, ignore_errors=True)
 
 
 async def _serve(settings: Settings, worker: Worker) -> int:

@@ -44,7 +44,7 @@ class Supervisor:
             os.set_blocking(pipe, False)
             self._loop.add_reader(pipe, self._read_pipe, pipe, source)
         self._loop.add_signal_handler(signal.SIGCHLD, self._reap)
-        self._reap()  # it may have ended already
+        self._loop.call_soon(self._reap)  # it may have ended already
 
     def read_output(self) -> None:
         """Pass on everything that the worker has printed until now."""

@@ -56,10 +56,11 @@ def test_defaults_are_there_behind_decorators_and_for_calls_of_the_models_own(se
                 self.default = inspect.signature(self.run).parameters["number"].default
             @decorated
             def run(self, name: str = "x", number: int = Input(default=7, description="n")) -> str:
-                return f"{name} {number} {getattr(self, 'warm', '')} {getattr(self, 'default', '')} {self.PRESET.default}"
+                found = [getattr(self, "warm", ""), getattr(self, "default", ""), self.PRESET.default]
+                return f"{name} {number} {found}"
         """
     )
-    assert server.output() == "x 7 warm 7   5 7 5"
+    assert server.output() == "x 7 ['warm 7 ['', '', 5]', 7, 5]"
 
 
 def test_an_asynchronous_model(serve: Serve) -> None:

@@ -358,4 +358,5 @@ def test_one_connection_never_gets_a_conflict(server: Server) -> None:
         response = connection.getresponse()
         response.read()
         statuses.add(response.status)
+    connection.close()
     assert statuses == {200}

@@ -9,6 +9,8 @@ import pytest
 
 from tests.runtime.harness import Serve, Server, write_model
 
+NO_URL = "is not a URL that starts with http:, https: or data:"
+
 MODEL = """
 import time
 from typing import List, Optional
@@ -109,7 +111,7 @@ def test_numbers_are_told_apart_as_in_json(server: Server) -> None:
         (b"{bad", 400, ["body"]),
         (b'{"input": {"prompt": "\xff"}}', 400, ["body"]),
         (b'{"input": {"prompt": NaN}}', 400, ["body"]),
-        (b"[" * 100_000, 400, ["body"]),
+        (b'{"input": ' + b"[" * 100_000, 400, ["body"]),
         (b"[]", 422, ["body"]),
         (b"", 422, ["body", "input", "prompt"]),
         (b"{}", 422, ["body", "input", "prompt"]),
@@ -137,6 +139,7 @@ def test_a_chunked_body_is_read(server: Server) -> None:
     parts = [b'{"input": {"pro', b'mpt": "ab"}}']
     connection.request("POST", "/predictions", iter(parts), {"Content-Type": "application/json"}, encode_chunked=True)
     assert connection.getresponse().status == 200
+    connection.close()
 
 
 @pytest.mark.parametrize(
@@ -182,7 +185,7 @@ def test_the_root_lists_what_there_is(server: Server) -> None:
 
 def test_the_openapi_document_is_served(server: Server) -> None:
     document = server.request("GET", "/openapi.json").json
-    assert list(document["components"]["schemas"]["Input"]["properties"])[0] == "prompt"
+    assert next(iter(document["components"]["schemas"]["Input"]["properties"])) == "prompt"
 
 
 def test_put_is_idempotent(server: Server) -> None:

@@ -1,6 +1,6 @@
 """Talking to a started model: wait until it is ready, ask it for one prediction.
 
-The inputs are made by :mod:`layerforge.prediction_inputs`, the output is shown by :mod:`layerforge.prediction_output`.
+The inputs are made by :mod:`layerforge.prediction.inputs`, the output is shown by :mod:`layerforge.prediction.output`.
 Source of the HTTP API: Cog's ``docs/http.md``.
 """
 
@@ -16,23 +16,9 @@ import msgspec
 
 from layerforge.engines.protocol import Container
 from layerforge.errors import EngineError, InputError
-from layerforge.prediction_inputs import parse_inputs, parse_json_inputs
-from layerforge.prediction_output import Prediction, write_json, write_output
-from layerforge.prediction_schema import PREDICTIONS, TRAININGS
+from layerforge.prediction.output import Prediction
+from layerforge.prediction.schema import PREDICTIONS
 from layerforge.progress import SILENCE, Reporter
-
-__all__ = [
-    "PREDICTIONS",
-    "TRAININGS",
-    "Prediction",
-    "parse_inputs",
-    "parse_json_inputs",
-    "predict",
-    "read_schema",
-    "wait_until_ready",
-    "write_json",
-    "write_output",
-]
 
 _LAST_LINES = 30
 _PROBE_SECONDS = 5

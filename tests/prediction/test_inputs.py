@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from layerforge.errors import InputError
-from layerforge.prediction_inputs import parse_inputs, parse_json_inputs
+from layerforge.prediction.inputs import parse_inputs, parse_json_inputs
 
 
 def document(required: tuple[str, ...] = (), **properties: Any) -> dict[str, Any]:

@@ -11,8 +11,8 @@ from pathlib import Path
 from typing import Any
 
 from layerforge.errors import InputError
-from layerforge.prediction_media import OCTETS, encode_data_url, guess_type
-from layerforge.prediction_schema import PREDICTIONS, Schema, accepts, find_fault, find_inputs, find_items, resolve
+from layerforge.prediction.media import OCTETS, encode_data_url, guess_type
+from layerforge.prediction.schema import PREDICTIONS, Schema, accepts, find_fault, find_inputs, find_items, resolve
 
 
 def parse_inputs(items: Sequence[str], schema: Schema, *, kind: str = PREDICTIONS) -> dict[str, Any]:

@@ -12,8 +12,8 @@ from typing import Any, TextIO
 import msgspec
 
 from layerforge.errors import EngineError, InputError
-from layerforge.prediction_media import decode_data_url, find_extension
-from layerforge.prediction_schema import PREDICTIONS, Schema, find_items, find_output, is_file, resolve
+from layerforge.prediction.media import decode_data_url, find_extension
+from layerforge.prediction.schema import PREDICTIONS, Schema, find_items, find_output, is_file, resolve
 
 
 class Prediction(msgspec.Struct):

@@ -13,8 +13,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from layerforge.errors import EngineError, InputError
-from layerforge.prediction_media import decode_data_url, encode_data_url, find_extension, guess_type
-from layerforge.prediction_output import Prediction, write_json, write_output
+from layerforge.prediction.media import decode_data_url, encode_data_url, find_extension, guess_type
+from layerforge.prediction.output import Prediction, write_json, write_output
 
 FILE = {"type": "string", "format": "uri"}
 PNG = "data:image/png;base64," + base64.b64encode(b"\x89PNG").decode()
