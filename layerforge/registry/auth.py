@@ -83,7 +83,7 @@ class Authenticator:
         return ""
 
     def _fetch_token(self, challenge: str, scope: str, base: str) -> str:
-        from oras.auth.token import TokenAuth
+        from oras.auth import get_auth_backend
         from oras.auth.utils import parse_auth_header
 
         header = parse_auth_header(challenge)
@@ -97,8 +97,8 @@ class Authenticator:
         found = self._credentials
         if found and found.identity_token:
             return self._refresh(found.identity_token, header)
-        backend = TokenAuth()
-        backend.session = _TokenSession(self._exchange, self._registry, found is not None)
+        session = _TokenSession(self._exchange, self._registry, found is not None)
+        backend = get_auth_backend("token", session=session)
         if found is None:
             return backend.request_anonymous_token(header) or ""
         backend.set_basic_auth(found.username, found.password)
@@ -158,7 +158,8 @@ class _TokenSession:
         pairs = [(key, value) for key, text in (params or {}).items() for value in _split_scope(key, text)]
         query = urlencode(pairs)
         joined = f"{url}{'&' if '?' in url else '?'}{query}" if query else url
-        answer = self._exchange(method, joined, {"Accept": "application/json", **(headers or {})}, None)
+        authorization = {name: value for name, value in (headers or {}).items() if name == "Authorization"}
+        answer = self._exchange(method, joined, {"Accept": "application/json", **authorization}, None)
         return _TokenResponse(answer, self._registry, self._authenticated)
 
     def get(self, url: str, **options: Any) -> _TokenResponse:

@@ -44,10 +44,11 @@ class Failure(RegistryError):
 
 
 class Unreachable(Failure):
-    """No answer came. ``closed``: the other side hung up on us."""
+    """No answer came. ``closed``: the other side hung up on us. ``trusted``: its certificate was not the reason."""
 
     transient = True
     closed = False
+    trusted = True
 
     @classmethod
     def of(cls, error: Exception, method: str, url: str) -> Unreachable:
@@ -58,7 +59,7 @@ class Unreachable(Failure):
         if isinstance(cause, ssl.SSLCertVerificationError):
             hint = "the system does not trust this server's certificate: set SSL_CERT_FILE to your site's CA bundle"
             failure = cls(f"its certificate is not trusted: {cause.verify_message}", where=where, hint=hint)
-            failure.transient = False
+            failure.transient = failure.trusted = False
         elif isinstance(cause, ssl.SSLError):
             hint = f"{host} does not speak TLS on this port; plain HTTP is used for loopback addresses only"
             failure = cls(f"no secure connection: {cause.reason or cause}", where=where, hint=hint)

@@ -20,6 +20,7 @@ from layerforge.registry.retry import Retry
 from layerforge.registry.transport import Answer, Body, Transport, discard, read_answer
 
 _HUB_API = "registry-1.docker.io"
+_API_VERSION = "docker-distribution-api-version"
 _REDIRECTS = 5
 _REPEATABLE = frozenset({"GET", "HEAD"})
 
@@ -113,29 +114,30 @@ class Session:
         self, method: str, path: str, scope: str, headers: Mapping[str, str], body: Body | None
     ) -> tuple[urllib3.BaseHTTPResponse, str]:
         """Send to a loopback address by HTTP; if what answers there speaks TLS, by HTTPS."""
+        plain: tuple[urllib3.BaseHTTPResponse, str] | None = None
+        broken: Unreachable | None = None
         try:
-            response, url = self._send_authorized(method, f"http://{self.host}{path}", scope, headers, body)
-            wants_tls = response.status == 400 and "docker-distribution-api-version" not in response.headers
-            failure = None
+            plain = self._send_authorized(method, f"http://{self.host}{path}", scope, headers, body)
         except Unreachable as error:
             if not error.closed:
                 raise
-            wants_tls, failure = True, error
-        if wants_tls:
-            try:
-                secure = self._send_authorized(method, f"https://{self.host}{path}", scope, headers, body)
-            except Unreachable as error:
-                if not error.transient and "certificate" in error.message:
-                    raise
-                if failure is not None:
-                    raise failure from error
-            else:
-                if failure is None:
-                    discard(response)
-                self._scheme = "https"
-                return secure
-        self._scheme = "http"
-        return response, url
+            broken = error
+        if plain and not (plain[0].status == 400 and _API_VERSION not in plain[0].headers):
+            self._scheme = "http"
+            return plain
+        try:
+            secure = self._send_authorized(method, f"https://{self.host}{path}", scope, headers, body)
+        except Unreachable as error:
+            if plain and error.trusted:
+                self._scheme = "http"
+                return plain
+            if plain:
+                plain[0].close()
+            raise broken if broken and error.trusted else error from None
+        if plain:
+            discard(plain[0])
+        self._scheme = "https"
+        return secure
 
     def _send_authorized(
         self, method: str, url: str, scope: str, headers: Mapping[str, str], body: Body | None
@@ -150,8 +152,12 @@ class Session:
             location = response.headers.get("location", "")
             if response.status == 401 and own and challenge and not answered:
                 answered = True
-                if not self._authenticator.answer(challenge, scope, authorization, url):
-                    return response, url
+                try:
+                    if not self._authenticator.answer(challenge, scope, authorization, url):
+                        return response, url
+                except BaseException:
+                    response.close()
+                    raise
             elif location and _is_followed(method, response.status):
                 url = self._follow(url, location)
             else:

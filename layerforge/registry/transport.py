@@ -76,7 +76,7 @@ class Transport:
 
     def __init__(self, connections: int = 8) -> None:
         self._connections = connections
-        self._managers: dict[str, urllib3.PoolManager] = {}
+        self._managers: dict[tuple[str, bool], urllib3.PoolManager] = {}
 
     def open(
         self, method: str, url: str, headers: Mapping[str, str], body: Body | None = None
@@ -93,7 +93,7 @@ class Transport:
         if body is not None:
             sent["Content-Length"] = str(body.size)
             content = body.pieces() if body.size else b""
-        manager = self._manager(_find_proxy(url))
+        manager = self._manager(_find_proxy(url), url.startswith("https:"))
         try:
             return manager.urlopen(
                 method,
@@ -124,19 +124,23 @@ class Transport:
         for manager in self._managers.values():
             manager.clear()
 
-    def _manager(self, proxy: str) -> urllib3.PoolManager:
-        if proxy not in self._managers:
-            options: dict[str, Any] = {"maxsize": self._connections, "ssl_context": make_context()}
-            if proxy:
-                credentials = urllib3.util.parse_url(proxy).auth
-                if credentials:
-                    options["proxy_headers"] = urllib3.make_headers(proxy_basic_auth=credentials)
-                manager: urllib3.PoolManager = urllib3.ProxyManager(proxy, **options)
-            else:
-                manager = urllib3.PoolManager(**options)
+    def _manager(self, proxy: str, secure: bool) -> urllib3.PoolManager:
+        """The connections through ``proxy`` or directly. Reading the list of authorities takes a while: only for TLS."""
+        manager = self._managers.get((proxy, secure))
+        if manager is None:
+            options: dict[str, Any] = {"maxsize": self._connections}
+            if secure or proxy.startswith("https:"):
+                options["ssl_context"] = make_context()
+            manager = _make_proxy_manager(proxy, options) if proxy else urllib3.PoolManager(**options)
             manager.pool_classes_by_scheme = {"http": _PlainPool, "https": _SecurePool}
-            self._managers.setdefault(proxy, manager)
-        return self._managers[proxy]
+            manager = self._managers.setdefault((proxy, secure), manager)
+        return manager
+
+
+def _make_proxy_manager(proxy: str, options: dict[str, Any]) -> urllib3.PoolManager:
+    credentials = urllib3.util.parse_url(proxy).auth
+    headers = urllib3.make_headers(proxy_basic_auth=credentials) if credentials else None
+    return urllib3.ProxyManager(proxy, proxy_headers=headers, **options)
 
 
 def read_answer(response: urllib3.BaseHTTPResponse, method: str, url: str) -> Answer:

@@ -1,4 +1,4 @@
-"""Lines on stderr: the server's own, and what the model prints.
+"""Lines on stderr: the server's own, and what the model prints, to either stream.
 
 ``LOG_FORMAT=console`` is for people: the model's output goes through as it is. Otherwise each line is a JSON object,
 with the members that Cog's server writes (``timestamp``, ``level``, ``target``, ``fields.message``).
@@ -28,7 +28,7 @@ def now() -> str:
 
 
 class Log:
-    """Writes to this process's stdout and stderr, each line with one system call."""
+    """Writes to stderr, lines that belong together with one system call."""
 
     def __init__(self, level: str, form: str) -> None:
         self._least = _LEVELS.get(level, 20)
@@ -46,24 +46,23 @@ class Log:
     def error(self, message: str, **fields: Any) -> None:
         self._write("error", message, fields)
 
-    def model_output(self, source: str, data: bytes, prediction: str = "") -> None:
-        """Pass on what the model wrote to ``source`` ("stdout" or "stderr"); ``data`` are whole lines."""
+    def model_output(self, data: bytes, prediction: str = "") -> None:
+        """Pass on whole lines that the model printed, in a prediction or outside of one."""
         if self._console:
-            _put(1 if source == "stdout" else 2, data)
+            _put(data)
             return
-        target = "model" if prediction else "setup"
-        fields = {"source": source, **({"prediction_id": prediction} if prediction else {})}
+        fields = {"prediction_id": prediction} if prediction else {}
         lines = data.decode("utf-8", "replace").splitlines()
-        _put(2, b"".join(self._line("INFO", line, fields, target) for line in lines))
+        _put(b"".join(self._line("INFO", line, fields, "model") for line in lines))
 
     def _write(self, level: str, message: str, fields: dict[str, Any]) -> None:
         if _LEVELS[level] < self._least:
             return
         if self._console:
             details = "".join(f" {name}={value}" for name, value in fields.items())
-            _put(2, f"{level}: {message}{details}\n".encode("utf-8", "replace"))
+            _put(f"{level}: {message}{details}\n".encode("utf-8", "replace"))
         else:
-            _put(2, self._line(level.upper(), message, fields, "server"))
+            _put(self._line(level.upper(), message, fields, "server"))
 
     @staticmethod
     def _line(level: str, message: str, fields: dict[str, Any], target: str) -> bytes:
@@ -76,9 +75,9 @@ class Log:
         return _encode(record) + b"\n"
 
 
-def _put(descriptor: int, data: bytes) -> None:
+def _put(data: bytes) -> None:
     try:
         while data:
-            data = data[os.write(descriptor, data) :]
+            data = data[os.write(2, data) :]
     except OSError:  # nobody reads our logs any more; predictions go on
         pass

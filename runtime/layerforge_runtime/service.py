@@ -47,7 +47,7 @@ class Service:
         self._setup: dict[str, str] = {"started_at": iso_time(worker.started), "status": "starting"}
         self._reason = ""
         self._setup_logs = Logs()
-        self._partial = {"stdout": b"", "stderr": b""}
+        self._partial = b""
         self._folder = worker.folder
         self._files: dict[str, str] = {}
         self._slots = 1
@@ -152,7 +152,7 @@ class Service:
         if isinstance(message, LogFrame):
             data = message.data.encode()
             prediction.logs.add(data)
-            self._log.model_output(message.source, data, prediction.id)
+            self._log.model_output(data, prediction.id)
         elif isinstance(message, Metric):
             prediction.record_metric(message.name, message.value, message.mode)
         elif prediction.tail is None and not getattr(message, "files", None):
@@ -193,24 +193,21 @@ class Service:
             wrap = self.validator.output_is_array and not body.startswith(b"[")
             self._end(prediction, "succeeded", output=join_outputs([body]) if wrap else body)
 
-    def worker_prints(self, source: str, data: bytes) -> None:
-        """Take what came through a pipe: it belongs to setup, or to the prediction that runs alone."""
+    def worker_prints(self, data: bytes) -> None:
+        """Take what came through the pipe: it belongs to setup, or to the prediction that runs alone."""
         prediction = None
         if self._setup["status"] == "starting":
             self._setup_logs.add(data)
         elif self._slots == 1 and (prediction := next(iter(self.running.values()), None)):
             prediction.logs.add(data)
-        lines, newline, rest = (self._partial[source] + data).rpartition(b"\n")
-        self._partial[source] = rest
+        lines, newline, self._partial = (self._partial + data).rpartition(b"\n")
         if newline:
-            self._log.model_output(source, lines + newline, prediction.id if prediction else "")
+            self._log.model_output(lines + newline, prediction.id if prediction else "")
 
     def _end_lines(self) -> None:
-        for source, rest in self._partial.items():
-            if rest:
-                self._partial[source] = b""
-                prediction = next(iter(self.running), "") if self._slots == 1 else ""
-                self._log.model_output(source, rest + b"\n", prediction)
+        if self._partial:
+            self._log.model_output(self._partial + b"\n", next(iter(self.running), "") if self._slots == 1 else "")
+            self._partial = b""
 
     def worker_ended(self, how: str) -> None:
         """The process is gone: nothing can run any more."""

@@ -27,12 +27,13 @@ main(int(arguments[0]), *arguments[1:])
 
 
 class Worker(NamedTuple):
-    """A worker process: its id (and process group), our ends of its socket and pipes, a folder for files, its start."""
+    """A worker process: its id (and process group), our ends of its socket and of the pipe that takes its output, a
+    folder for files, and when it was started.
+    """
 
     pid: int
     connection: socket.socket
-    stdout: int
-    stderr: int
+    output: int
     folder: str
     started: float
 
@@ -52,8 +53,8 @@ def spawn_worker(reference: str) -> Worker:
     folder = _make_folder()
     ours, theirs = socket.socketpair()
     theirs.set_inheritable(True)
-    stdout, stdout_end = os.pipe()
-    stderr, stderr_end = os.pipe()
+    # One pipe for both: what was printed first comes first, whichever stream it was printed to.
+    output, output_end = os.pipe()
     root = os.path.join(os.path.dirname(os.path.abspath(_package)), "isolated")
     command = [sys.executable, "-c", _BOOTSTRAP, root, find_sdk(), str(theirs.fileno()), reference, folder]
     started = time.time()
@@ -63,16 +64,15 @@ def spawn_worker(reference: str) -> Worker:
         os.environ,
         file_actions=[
             (os.POSIX_SPAWN_OPEN, 0, os.devnull, os.O_RDONLY, 0),
-            (os.POSIX_SPAWN_DUP2, stdout_end, 1),
-            (os.POSIX_SPAWN_DUP2, stderr_end, 2),
+            (os.POSIX_SPAWN_DUP2, output_end, 1),
+            (os.POSIX_SPAWN_DUP2, output_end, 2),
         ],
         setpgroup=0,
         setsigdef=[signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGUSR1],
     )
     theirs.close()
-    os.close(stdout_end)
-    os.close(stderr_end)
-    return Worker(pid, ours, stdout, stderr, folder, started)
+    os.close(output_end)
+    return Worker(pid, ours, output, folder, started)
 
 
 def _make_folder() -> str:

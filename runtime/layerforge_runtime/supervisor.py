@@ -24,7 +24,7 @@ class Listener(Protocol):
 
     def worker_says(self, message: Message, body: bytes) -> None: ...
 
-    def worker_prints(self, source: str, data: bytes) -> None: ...
+    def worker_prints(self, data: bytes) -> None: ...
 
     def worker_ended(self, how: str) -> None: ...
 
@@ -36,33 +36,30 @@ class Supervisor:
         self._worker = worker
         self._listener = listener
         self._loop = asyncio.get_running_loop()
-        self._pipes = {worker.stdout: "stdout", worker.stderr: "stderr"}
         self._reason = ""
         self.ended = asyncio.Event()
         self.channel = Channel(worker.connection, listener.worker_says, self._channel_broken)
-        for pipe, source in self._pipes.items():
-            os.set_blocking(pipe, False)
-            self._loop.add_reader(pipe, self._read_pipe, pipe, source)
+        os.set_blocking(worker.output, False)
+        self._loop.add_reader(worker.output, self._read_pipe)
         self._loop.add_signal_handler(signal.SIGCHLD, self._reap)
         self._loop.call_soon(self._reap)  # it may have ended already
 
     def read_output(self) -> None:
         """Pass on everything that the worker has printed until now."""
-        for pipe, source in self._pipes.items():
-            while self._read_pipe(pipe, source):
-                pass
+        while self._read_pipe():
+            pass
 
-    def _read_pipe(self, pipe: int, source: str) -> bool:
+    def _read_pipe(self) -> bool:
         try:
-            data = os.read(pipe, 1 << 16)
+            data = os.read(self._worker.output, 1 << 16)
         except BlockingIOError:
             return False
         except OSError:
             data = b""
         if data:
-            self._listener.worker_prints(source, data)
+            self._listener.worker_prints(data)
         else:
-            self._loop.remove_reader(pipe)
+            self._loop.remove_reader(self._worker.output)
         return bool(data)
 
     def interrupt(self) -> None:

@@ -62,12 +62,15 @@ def test_health_while_setting_up_and_after(serve: Serve) -> None:
 @pytest.mark.parametrize(
     ("code", "message"),
     [
-        ("class Runner:\n def setup(self):\n  print('so far'); raise OSError('no weights')\n", "OSError: no weights"),
+        (
+            "class Runner:\n def run(self): pass\n def setup(self):\n  print('so far'); raise OSError('x')\n",
+            "OSError: x",
+        ),
         (
             "print('so far')\nimport nothing_of_this_name\n",
             "No module named 'nothing_of_this_name'",
         ),
-        ("print('so far')\ndef run(:\n", "SyntaxError"),
+        ("print('so far')\neval('1 +')\n", "SyntaxError"),
         ("print('so far')\nimport os; os._exit(7)\n", "the worker exited with status 7 during setup"),
         ("print('so far')\nimport sys; sys.exit(7)\n", "SystemExit: 7"),
         ("print('so far')\nclass Runner: pass\n", "Runner has no run() method"),
