@@ -12,14 +12,14 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
+from layerforge import __version__
 from layerforge.build import build_image
 from layerforge.config import Config, decode_config, refuse_unsupported
-from layerforge.errors import ConfigError, LayerforgeError, LockError, SchemaError, SourceError
+from layerforge.errors import ConfigError, ImageError, LayerforgeError, LockError, SchemaError, SourceError
 from layerforge.ignore import LOCK_NAME
 from layerforge.layers.tar import EPOCH
 from layerforge.lock import Lock
-from layerforge.lockfile import decode_lock, encode_lock
-from layerforge.oci import LINUX_AMD64, LINUX_ARM64, Descriptor, Platform
+from layerforge.oci import LINUX_AMD64, LINUX_ARM64, Descriptor, Digest, Platform, decode, encode
 from layerforge.plan import plan_image
 from layerforge.progress import Reporter
 from layerforge.project import Project
@@ -106,19 +106,31 @@ def load_config(folder: Path, name: str, reporter: Reporter) -> Config:
     return config
 
 
-def load_lock(folder: Path) -> Lock | None:
-    """The lock beside cog.yaml, or None.
+def load_lock(folder: Path, store: Store) -> Lock | None:
+    """The lock beside cog.yaml, or None. A file that ``store`` has seen before is not parsed and checked again.
 
     Raises:
         LockError: it is damaged, or of a newer format.
     """
     path = folder / LOCK_NAME
     try:
-        return decode_lock(path.read_bytes(), LOCK_NAME)
+        data = path.read_bytes()
     except FileNotFoundError:
         return None
     except OSError as error:
         raise LockError(f"cannot be read: {error.strerror}", where=str(path)) from error
+    topic, digest = f"lock-{__version__}", Digest.of(data)
+    note = store.find_note(topic, digest)
+    if note is not None:
+        try:
+            return decode(note, Lock)
+        except ImageError:  # torn by a power cut: as good as absent
+            pass
+    from layerforge.lockfile import decode_lock  # what it imports takes as long as all the rest of such a build
+
+    lock = decode_lock(data, LOCK_NAME)
+    store.keep_note(topic, digest, encode(lock))
+    return lock
 
 
 def lock_model(
@@ -133,13 +145,14 @@ def lock_model(
         ResolveError: nothing satisfies what is asked for.
     """
     platform = host_platform()
-    previous = None if renew else load_lock(folder)
+    previous = None if renew else load_lock(folder, store)
     request = make_request(config, folder, (platform,), reporter)
     if previous is not None and previous.inputs == request.digest:
         return previous
     if locked:
         state = "does not fit cog.yaml any more" if previous else "does not exist"
         raise LockError(f"the lock {state}", where=LOCK_NAME, hint="run `layerforge lock`, look at it, and commit it")
+    from layerforge.lockfile import encode_lock
     from layerforge.resolve import resolve  # what it imports is needed here only
 
     reporter.note("resolving packages" if previous is None else "the lock is stale: resolving again")

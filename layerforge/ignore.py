@@ -13,9 +13,6 @@ from __future__ import annotations
 import posixpath
 from collections.abc import Iterable, Mapping
 
-import pathspec
-from pathspec.patterns.gitignore.basic import GitIgnoreBasicPattern
-
 LOCK_NAME = "pylock.layerforge.toml"
 
 NEVER = (
@@ -43,6 +40,9 @@ class DockerIgnore:
     """The rules of a ``.dockerignore``."""
 
     def __init__(self, text: str) -> None:
+        import pathspec  # 20 ms that a project without ignore files need not wait
+        from pathspec.patterns.gitignore.basic import GitIgnoreBasicPattern
+
         lines = (_from_docker(line) for line in text.lstrip("\ufeff").splitlines())
         # PathSpec, not GitIgnoreSpec: in Docker a later `!` brings back a file of an excluded folder.
         self._spec = pathspec.PathSpec.from_lines(GitIgnoreBasicPattern, filter(None, lines))
@@ -75,6 +75,8 @@ class GitIgnore:
     """The rules of a project's ``.gitignore`` files, given by the folder that each lies in (``""`` for the root)."""
 
     def __init__(self, texts: Mapping[str, str]) -> None:
+        import pathspec
+
         self._specs = {
             folder: pathspec.GitIgnoreSpec.from_lines(text.lstrip("\ufeff").splitlines())
             for folder, text in texts.items()

@@ -145,21 +145,19 @@ class Routes:
 
     async def _wait(self, prediction: Prediction, protocol: Any) -> None:
         """Wait for the end of a prediction; cancel it if its client goes away."""
-        finished = prediction.finished
-        if finished.done():
-            return
-        done, _ = await asyncio.wait((finished,), timeout=_WATCH_AFTER)
-        if done:
-            return
-        gone = asyncio.ensure_future(protocol.client_disconnect())
-        try:
-            await asyncio.wait((finished, gone), return_when=asyncio.FIRST_COMPLETED)
-            if not finished.done():
-                self._log.info("the client went away", prediction_id=prediction.id)
-                self._service.cancel(prediction.id)
-                await finished
-        finally:
-            gone.cancel()
+        watch: list[asyncio.Future[None]] = []
+
+        async def cancel_when_gone() -> None:
+            await protocol.client_disconnect()
+            self._log.info("the client went away", prediction_id=prediction.id)
+            self._service.cancel(prediction.id)
+
+        loop = asyncio.get_running_loop()
+        timer = loop.call_later(_WATCH_AFTER, lambda: watch.append(loop.create_task(cancel_when_gone())))
+        await prediction.finished
+        timer.cancel()
+        for task in watch:
+            task.cancel()
 
 
 async def _read_body(headers: Any, protocol: Any) -> bytes:
