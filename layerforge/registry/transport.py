@@ -125,7 +125,7 @@ class Transport:
             manager.clear()
 
     def _manager(self, proxy: str, secure: bool) -> urllib3.PoolManager:
-        """The connections through ``proxy`` or directly. Reading the list of authorities takes a while: only for TLS."""
+        """The connections through ``proxy``, or direct ones. Reading the list of authorities takes time: TLS only."""
         manager = self._managers.get((proxy, secure))
         if manager is None:
             options: dict[str, Any] = {"maxsize": self._connections}

@@ -104,4 +104,6 @@ def translate_output_errors(path: Path) -> Iterator[None]:
         where = str(error.filename or path)
         if error.errno in (errno.ENOSPC, errno.EDQUOT):
             raise LayerforgeError("no space left on the disk", where=str(path), hint="free some space") from error
+        if isinstance(error, (FileExistsError, NotADirectoryError)):
+            raise LayerforgeError("is not a folder", where=where, hint="give another path") from error
         raise LayerforgeError(f"cannot be written: {error.strerror or error}", where=where) from error

@@ -50,14 +50,12 @@ def parse_request(body: bytes) -> tuple[PredictionRequest, dict[str, Any]]:
     """
     if not body:
         return PredictionRequest(), {}
+    request = None
     try:
         request = _decode(body)
         inputs = _decode_any(request.input)
     except msgspec.ValidationError as error:
-        message, _, path = str(error).partition(" - at `$")
-        parts = path.rstrip("`").replace("[", ".").replace("]", "").replace("...", "").split(".")
-        location = ("body", *(int(part) if part.isdecimal() else part for part in parts if part))
-        raise RequestError(422, [Problem(location, message)]) from None
+        raise RequestError(422, [_locate(error, ("body",) if request is None else ("body", "input"))]) from None
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         problem = Problem(("body",), f"the body is not JSON: {error}", "value_error.jsondecode")
         raise RequestError(400, [problem]) from None
@@ -68,3 +66,10 @@ def parse_request(body: bytes) -> tuple[PredictionRequest, dict[str, Any]]:
         problem = Problem(("body", "input", "__root__"), f'{shown} is not of type "object"')
         raise RequestError(422, [problem])
     return request, inputs
+
+
+def _locate(error: msgspec.ValidationError, prefix: tuple[str, ...]) -> Problem:
+    """msgspec says where at the end of its message, as in "Expected `str`, got `int` - at `$.a[1]`"."""
+    message, _, path = str(error).partition(" - at `$")
+    parts = path.rstrip("`").replace("[", ".").replace("]", "").replace("...", "").split(".")
+    return Problem((*prefix, *(int(part) if part.isdecimal() else part for part in parts if part)), message)

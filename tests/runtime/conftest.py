@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +24,7 @@ def start_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Serve]:
         *arguments: str,
         reference: str = "run.py:Runner",
         environment: dict[str, str] | None = None,
+        prefix: Sequence[str] = (),
         wait: bool = True,
     ) -> Server:
         port = free_port()
@@ -35,7 +36,7 @@ def start_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Serve]:
             "COG_PREDICT_TYPE_STUB": reference,
             **(environment or {}),
         }
-        command = [sys.executable, "-m", "cog.server.http", "--host", "127.0.0.1", *arguments]
+        command = [*prefix, sys.executable, "-m", "cog.server.http", "--host", "127.0.0.1", *arguments]
         with log.open("wb") as output:
             process = subprocess.Popen(command, cwd=folder, env=variables, stdout=output, stderr=output)
         server = Server(process, port, log)

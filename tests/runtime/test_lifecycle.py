@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import os
+import shutil
 import signal
 import socket
 import subprocess
 import sys
 import threading
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -33,14 +35,15 @@ def in_background(server: Server, **inputs: Any) -> tuple[threading.Thread, list
     return thread, answers
 
 
-def test_health_while_setting_up_and_after(serve: Serve) -> None:
+def test_health_while_setting_up_and_after(serve: Serve, tmp_path: Path) -> None:
     server = serve(
         """
-        import time
+        import os, time
         class Runner:
             def setup(self):
                 print("loading")
-                time.sleep(0.7)
+                while not os.path.exists("weights"):
+                    time.sleep(0.01)
             def run(self) -> str:
                 return "x"
         """,
@@ -52,6 +55,7 @@ def test_health_while_setting_up_and_after(serve: Serve) -> None:
     answer = server.request("POST", "/predictions", {"input": {}})
     assert answer.status == 503
     assert answer.json["error"].startswith("Setup has not finished yet")
+    (tmp_path / "weights").touch()
     health = server.wait_for("READY")
     assert health["setup"]["status"] == "succeeded"
     assert health["setup"]["logs"] == "loading\n"
@@ -238,6 +242,70 @@ def test_what_setup_leaves_running_does_not_disturb(serve: Serve) -> None:
     server.wait_for("DEFUNCT")
     assert server.stop() == 0
     assert not Path(f"/proc/{sleeper}/exe").exists()
+
+
+@pytest.mark.sandbox
+def test_as_process_1_it_reaps_orphans_and_drains(
+    serve: Serve, tmp_path: Path, require: Callable[[object, str], None]
+) -> None:
+    enter = ["unshare", "--pid", "--fork", "--mount-proc", "--kill-child"]
+    require(shutil.which("unshare"), "unshare is not installed")
+    probe = subprocess.run([*enter, "true"], capture_output=True, text=True)
+    require(probe.returncode == 0, f"no namespaces can be made here: {probe.stderr.strip()}")
+    server = serve(
+        """
+        import glob, os, time
+        from cog import BaseRunner
+        class Runner(BaseRunner):
+            def run(self, what: str = "") -> list[int]:
+                if what == "orphans":
+                    for _ in range(5):
+                        if os.fork() == 0:
+                            if os.fork() == 0:
+                                time.sleep(0.05)
+                            os._exit(3)
+                        os.wait()
+                if what == "sleep":
+                    time.sleep(1)
+                states = [open(path).read().rsplit(")", 1)[1].split()[0] for path in glob.glob("/proc/[0-9]*/stat")]
+                return [os.getppid(), states.count("Z"), len(states)]
+        """,
+        prefix=enter,
+    )
+    assert server.output() == [1, 0, 2]
+    server.output(what="orphans")
+    time.sleep(0.3)
+    assert server.output() == [1, 0, 2]
+    answers: list[Answer] = []
+    ask = {"input": {"what": "sleep"}}
+    thread = threading.Thread(target=lambda: answers.append(server.request("POST", "/predictions", ask)))
+    thread.start()
+    server.wait_for("BUSY")
+    os.kill(server.worker, signal.SIGTERM)  # unshare's only child: the server, process 1 in there
+    assert server.process.wait(5) == 0
+    thread.join()
+    assert answers[0].json["output"] == [1, 0, 2]
+
+
+def test_a_signal_is_passed_on_if_the_model_handles_it(serve: Serve) -> None:
+    server = serve(
+        """
+        import signal
+        from cog import BaseRunner
+        class Runner(BaseRunner):
+            count = 0
+            def setup(self):
+                signal.signal(signal.SIGUSR2, self.handle)
+            def handle(self, *_):
+                self.count += 1
+            def run(self) -> int:
+                return self.count
+        """
+    )
+    server.process.send_signal(signal.SIGHUP)  # no handler: its default would end the worker
+    server.process.send_signal(signal.SIGUSR2)
+    time.sleep(0.2)
+    assert server.output() == 1
 
 
 def launch(*arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:

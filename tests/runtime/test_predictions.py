@@ -78,7 +78,7 @@ class Runner(BaseRunner):
 
     def none(self, **_): return None
     def unicode(self, **_): return "é 世界 🎉 \\x00 \\u2028"
-    def surrogate(self, **_): return "\\ud83d"
+    def surrogate(self, **_): return "half \\ud83d whole \\ud83c\\udf89"
     def mapping(self, **_): return {1: "a", None: "b", Color.RED: "c"}
     def tuples(self, **_): return (1, [2.5, {3}])
     def model(self, **_): return Reading(digit=7, scores=[0.5])
@@ -121,6 +121,8 @@ class Runner(BaseRunner):
     def raises(self, **_):
         print("before")
         raise ValueError("böse")
+    def raises_surrogate(self, **_): raise ValueError("half \\ud83d")
+    def nan_metric(self, **_): self.record_metric("x", float("nan"))
     def raises_nothing(self, **_): raise RuntimeError
     def exits(self, **_): sys.exit(3)
     def print(self, **_):
@@ -162,7 +164,7 @@ def server(start_server: Serve, tmp_path_factory: pytest.TempPathFactory) -> Ser
     [
         ("none", None),
         ("unicode", "é 世界 🎉 \x00 \u2028"),
-        ("surrogate", "\ud83d"),
+        ("surrogate", "half \ufffd whole 🎉"),
         ("mapping", {"1": "a", "null": "b", "red": "c"}),
         ("tuples", [1, [2.5, [3]]]),
         ("model", {"digit": 7, "scores": [0.5], "picture": None}),
@@ -194,6 +196,8 @@ def test_outputs(server: Server, what: str, expected: object) -> None:
     ("what", "error"),
     [
         ("raises", "Prediction failed: ValueError: böse"),
+        ("raises_surrogate", "Prediction failed: ValueError: half ?"),
+        ("nan_metric", "Prediction failed: ValueError: Out of range float values are not JSON compliant: nan"),
         ("raises_nothing", "Prediction failed: RuntimeError"),
         ("exits", "Prediction failed: SystemExit: 3"),
         ("missing", "Prediction failed: the output file /nonexistent/out.png does not exist"),

@@ -29,8 +29,13 @@ class Channel:
         return self._socket.fileno()
 
     def send(self, kind: str, body: bytes = b"", **head: Any) -> None:
-        """Send one frame whole; blocks while the socket is full."""
-        packed = json.dumps({"kind": kind, **head}, separators=(",", ":")).encode("utf-8", "surrogatepass")
+        """Send one frame whole; blocks while the socket is full.
+
+        Raises:
+            TypeError, ValueError: the head has no JSON form; nothing was sent.
+        """
+        text = json.dumps({"kind": kind, **head}, ensure_ascii=False, allow_nan=False, separators=(",", ":"))
+        packed = text.encode("utf-8", "replace")  # half a surrogate pair has no UTF-8
         prefix = _PREFIX.pack(len(packed), len(body)) + packed
         with self._lock:
             if len(body) < 65536:

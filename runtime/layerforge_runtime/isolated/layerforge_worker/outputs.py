@@ -51,8 +51,8 @@ class Encoder:
             text = _dump(self._plain(value), None)
         try:
             return text.encode()
-        except UnicodeEncodeError:  # half a surrogate pair, which UTF-8 cannot hold, but an escape can
-            return json.dumps(json.loads(text), separators=(",", ":")).encode()
+        except UnicodeEncodeError:  # half a surrogate pair, which UTF-8 has no bytes for: U+FFFD stands for it
+            return text.encode("utf-16", "surrogatepass").decode("utf-16", "replace").encode()
 
     def _quick(self, value: Any) -> Any:
         if isinstance(value, Iterator):
