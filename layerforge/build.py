@@ -122,15 +122,15 @@ def _make_layer(step: Step, store: Store, bench: Workbench, reporter: Reporter, 
             layer, segments = located
             store.put_segments(layer.descriptor.digest, segments)
         else:
-            layer = _write_layer(step, store, bench, stop)
+            layer = _write_layer(step, store, bench, stop, reporter)
         store.remember_layer(key, layer)
     reporter.finish(step.name, format_size(layer.descriptor.size))
     return layer
 
 
-def _write_layer(step: Step, store: Store, bench: Workbench, stop: threading.Event) -> Layer:
+def _write_layer(step: Step, store: Store, bench: Workbench, stop: threading.Event, reporter: Reporter) -> Layer:
     with store.write_blob() as blob:
-        output = _Stoppable(blob, stop.is_set)
+        output = _Watched(blob, stop.is_set, lambda size: reporter.advance(step.name, size))
         tar = TarWriter(output, compress=is_compressed(step.recipe), mtime=step.mtime, executor=bench.compressors)
         write_layer(step.recipe, tar, bench)
         layer = tar.finish()
@@ -138,14 +138,19 @@ def _write_layer(step: Step, store: Store, bench: Workbench, stop: threading.Eve
     return layer
 
 
-class _Stoppable:
-    """Passes bytes on until the build is to stop."""
+class _Watched:
+    """Passes bytes on, tells of them, and stops when the build is to stop.
 
-    def __init__(self, blob: BlobWriter, stopped: Callable[[], bool]) -> None:
+    What goes out is about as much as came in (compressed packages and wheels), so it serves as progress.
+    """
+
+    def __init__(self, blob: BlobWriter, stopped: Callable[[], bool], tell: Callable[[int], None]) -> None:
         self._blob = blob
         self._stopped = stopped
+        self._tell = tell
 
     def write(self, data: bytes, /) -> None:
         if self._stopped():
             raise Cancelled
         self._blob.write(data)
+        self._tell(len(data))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Callable
 from contextvars import ContextVar
@@ -34,7 +35,7 @@ class MetricRecorder:
             mode: "replace", "incr" (add to the number recorded before) or "append" (to the list recorded before).
 
         Raises:
-            ValueError: the name breaks the rules.
+            ValueError: the name breaks the rules, or the number is not finite.
             TypeError: the value or the mode does.
         """
         if mode not in _MODES:
@@ -51,6 +52,8 @@ class MetricRecorder:
             raise TypeError(
                 f"Unsupported metric value type: {type(value).__name__}. Expected bool, int, float, str, list, or dict."
             )
+        if kind == "float" and not math.isfinite(value):
+            raise ValueError(f"Metric {key!r} must be a finite number, got {value}")
         known = self._types.get(key, kind)
         if known != kind:
             raise TypeError(f"Metric {key!r} has type {known}, cannot set to {kind} without deleting first")

@@ -123,6 +123,14 @@ def test_sigterm_does_not_wait_for_ever(serve: Serve) -> None:
     assert "shut down" in answers[0].json["error"]
 
 
+def test_sigterm_ends_a_setup_that_still_runs(serve: Serve) -> None:
+    server = serve("import time\ntime.sleep(60)\n", schema=False, wait=False)
+    server.wait_for("STARTING")
+    started = time.monotonic()
+    assert server.stop() == 0
+    assert time.monotonic() - started < 4
+
+
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
 def test_an_idle_server_ends_at_once_and_leaves_nothing(serve: Serve, tmp_path: Path, number: int) -> None:
     server = serve(SLEEPER, environment={"TMPDIR": str(tmp_path)})

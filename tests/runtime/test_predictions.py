@@ -197,7 +197,7 @@ def test_outputs(server: Server, what: str, expected: object) -> None:
     [
         ("raises", "Prediction failed: ValueError: böse"),
         ("raises_surrogate", "Prediction failed: ValueError: half ?"),
-        ("nan_metric", "Prediction failed: ValueError: Out of range float values are not JSON compliant: nan"),
+        ("nan_metric", "Prediction failed: ValueError: Metric 'x' must be a finite number, got nan"),
         ("raises_nothing", "Prediction failed: RuntimeError"),
         ("exits", "Prediction failed: SystemExit: 3"),
         ("missing", "Prediction failed: the output file /nonexistent/out.png does not exist"),

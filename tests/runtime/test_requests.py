@@ -112,7 +112,7 @@ def test_numbers_are_told_apart_as_in_json(server: Server) -> None:
         (b'{"input": {"prompt": "\xff"}}', 400, ["body"]),
         (b'{"input": {"prompt": NaN}}', 400, ["body"]),
         (b'{"input": ' + b"[" * 100_000, 400, ["body"]),
-        (b'{"input": {"scale": 1e400}}', 422, ["body", "input", "scale"]),
+        (b'{"input": {"scale": 1e400}}', 422, ["body", "input"]),
         (b"[]", 422, ["body"]),
         (b"", 422, ["body", "input", "prompt"]),
         (b"{}", 422, ["body", "input", "prompt"]),
