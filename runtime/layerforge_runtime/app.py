@@ -49,6 +49,7 @@ async def _serve(settings: Settings, worker: Worker) -> int:
         if stopping.is_set():
             log.warning(f"{reason} again: exiting at once")
             service.supervisor.kill("was killed")
+            shutil.rmtree(worker.folder, ignore_errors=True)
             os._exit(1)
         log.info(f"{reason}: shutting down")
         stopping.set()

@@ -143,8 +143,8 @@ def test_an_idle_server_ends_at_once_and_leaves_nothing(serve: Serve, tmp_path: 
     assert not list(tmp_path.glob("layerforge-*"))
 
 
-def test_a_second_signal_ends_it_at_once(serve: Serve) -> None:
-    server = serve(SLEEPER)
+def test_a_second_signal_ends_it_at_once(serve: Serve, tmp_path: Path) -> None:
+    server = serve(SLEEPER, environment={"TMPDIR": str(tmp_path)})
     thread, _ = in_background_ignoring_errors(server)
     worker = server.worker
     server.process.send_signal(signal.SIGTERM)
@@ -156,6 +156,7 @@ def test_a_second_signal_ends_it_at_once(serve: Serve) -> None:
     while Path(f"/proc/{worker}/exe").exists() and time.monotonic() < deadline:
         time.sleep(0.01)
     assert not Path(f"/proc/{worker}/exe").exists()
+    assert not list(tmp_path.glob("layerforge-*"))
 
 
 def in_background_ignoring_errors(server: Server) -> tuple[threading.Thread, list[Exception]]:
@@ -237,7 +238,8 @@ def test_what_setup_leaves_running_does_not_disturb(serve: Serve) -> None:
                     os.setsid()
                     if os.fork():
                         os._exit(0)
-                    time.sleep(1000)
+                    time.sleep(3)  # it has left the worker's process group, so only the end of a container ends it
+                    os._exit(0)
                 os.wait()
                 threading.Thread(target=time.sleep, args=(1000,), daemon=True).start()
             def run(self) -> int:
