@@ -28,9 +28,12 @@ lint: venv ## check style and formatting
 	@.venv/bin/ruff format --check --quiet . || { echo "run: .venv/bin/ruff format ." >&2; exit 1; }
 
 typecheck: venv ## check types, strictly
-	@.venv/bin/mypy
+	@.venv/bin/mypy -p layerforge -p benchmarks
+	@cd runtime && MYPYPATH=.:layerforge_runtime/isolated ../.venv/bin/mypy --config-file ../pyproject.toml \
+		-p cog -p layerforge_runtime -p layerforge_worker
 
-bench: venv system ## measure against docker build + docker push, and print the ratios
+bench: venv ## measure against docker build + docker push, and print the ratios
+	@.ci/setup bench
 	@$(PYTHON) -m benchmarks
 
 golden: venv ## write the snapshots of the tests anew (look at the difference before you commit it)
