@@ -41,7 +41,10 @@ def write_output(
         InputError: ``out`` cannot be written to.
     """
     if prediction.status != "succeeded":
-        raise EngineError(f"the prediction {prediction.status}: {prediction.error or 'the model gave no reason'}")
+        reason = (
+            prediction.error.removeprefix("Prediction failed: ") if prediction.error else "the model gave no reason"
+        )
+        raise EngineError(f"the prediction {prediction.status}: {reason}")
     if prediction.output is None:
         return []
     described = find_output(schema, kind)

@@ -7,6 +7,7 @@ import re
 import subprocess
 import sys
 import tempfile
+import threading
 from collections.abc import Mapping
 from pathlib import Path
 from urllib.parse import urlsplit
@@ -32,6 +33,19 @@ _PASSED_ON = re.compile(
     r"|UV_(DEFAULT_INDEX|INDEX|INDEX_URL|EXTRA_INDEX_URL|FIND_LINKS|INDEX_\w+_(USERNAME|PASSWORD)|INDEX_STRATEGY"
     r"|KEYRING_PROVIDER|INSECURE_HOST|CONFIG_FILE|CACHE_DIR|NO_CACHE|OFFLINE|HTTP_\w+|CONCURRENT_\w+)"
 )
+
+
+_finding = threading.Lock()
+
+
+def _find_program() -> str:
+    """The ``uv`` that came with Layerforge.
+
+    Asked by one thread at a time: uv asks ``sysconfig``, whose table is filled on first use without a lock before
+    Python 3.12, so that a second thread may find it half empty.
+    """
+    with _finding:
+        return uv.find_uv_bin()
 
 
 class Question(msgspec.Struct, frozen=True):
@@ -78,7 +92,7 @@ def compile_requirements(question: Question, reporter: Reporter, environment: Ma
 
 def _command(question: Question) -> list[str]:
     platform = f"{question.machine}-manylinux_2_{min(question.glibc, _NEWEST_GLIBC)}"
-    command = [uv.find_uv_bin(), "pip", "compile", "requirements.in", "--constraints", "constraints.in"]
+    command = [_find_program(), "pip", "compile", "requirements.in", "--constraints", "constraints.in"]
     command += ["--format", "pylock.toml", "--output-file", "pylock.toml", "--no-header", "--no-build"]
     command += ["--python", sys.executable, "--python-version", question.python, "--python-platform", platform]
     command += ["--color", "never", "--no-progress", "--quiet"]

@@ -2,6 +2,9 @@ from __future__ import annotations
 
 import hashlib
 import os
+import subprocess
+import sys
+import textwrap
 import threading
 from collections.abc import Iterator
 from functools import partial
@@ -419,3 +422,26 @@ def test_arm_has_no_tags_from_before_its_time() -> None:
     tags = {str(tag) for tag in list_tags("3.13", "aarch64", 36)}
     assert "cp313-cp313-manylinux2014_aarch64" in tags
     assert not any("manylinux1_" in tag or "manylinux_2_12_" in tag or "_2_37_" in tag for tag in tags)
+
+
+def test_the_program_is_found_by_many_threads_at_once() -> None:
+    """``sysconfig`` fills its table without a lock on older Pythons; a fresh interpreter for each try."""
+    script = """
+        import sys, threading
+        from layerforge.sources.uv import _find_program
+        sys.setswitchinterval(1e-6)
+        failures, barrier = [], threading.Barrier(8)
+        def find():
+            barrier.wait()
+            try:
+                _find_program()
+            except Exception as error:
+                failures.append(error)
+        threads = [threading.Thread(target=find) for _ in range(8)]
+        for thread in threads: thread.start()
+        for thread in threads: thread.join()
+        sys.exit(repr(failures[0]) if failures else 0)
+    """
+    for _ in range(4):
+        done = subprocess.run([sys.executable, "-c", textwrap.dedent(script)], capture_output=True, text=True)
+        assert done.returncode == 0, done.stderr
