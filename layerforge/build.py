@@ -19,12 +19,15 @@ from layerforge.image import Image, NamedLayer, assemble_image
 from layerforge.layers.kinds import is_compressed, locate_layer, write_layer
 from layerforge.layers.step import Step, Workbench
 from layerforge.layers.tar import Layer, TarWriter
+from layerforge.memory import limit_arenas
 from layerforge.oci import CONFIG, MANIFEST, Digest
 from layerforge.plan import Plan
 from layerforge.progress import Reporter, format_size
 from layerforge.store import BlobWriter, Store
 
 _DOWNLOADS = 8
+_MAKERS = 4
+"""Layers made at once, at most: each has its own buffers, and compressing and compiling use all processors anyway."""
 
 
 class Cancelled(BaseException):
@@ -58,6 +61,7 @@ def build_image(
     for name in layers:
         reporter.finish(name, "cached")
     if missing:
+        limit_arenas()
         with open_bench() as bench:
             layers.update(_make_layers(missing, store, bench, reporter))
     named = tuple(NamedLayer(step.name, keys[step.name], layers[step.name]) for step in plan.steps)
@@ -78,7 +82,7 @@ def _make_layers(steps: list[Step], store: Store, bench: Workbench, reporter: Re
     def make(step: Step) -> None:
         made[step.name] = _make_layer(step, store, bench, reporter, stop)
 
-    with _pool(os.cpu_count() or 1) as makers, _pool(_DOWNLOADS) as fetchers:
+    with _pool(min(os.cpu_count() or 1, _MAKERS)) as makers, _pool(_DOWNLOADS) as fetchers:
         running: dict[Future[object], Step | Digest] = {}
         try:
             while graph.is_active():
