@@ -12,7 +12,7 @@ from layerforge.config import Config
 from layerforge.errors import ConfigError, Problem
 from layerforge.oci import Digest, Platform, encode
 from layerforge.progress import Reporter
-from layerforge.requirements import RequirementLine, Requirements, parse_packages, parse_requirements
+from layerforge.requirements import Requirements, parse_packages, parse_requirements
 from layerforge.runtime_files import runtime_requirements
 
 REVISION = 1
@@ -33,7 +33,7 @@ class Request(msgspec.Struct, frozen=True):
 
         Where a requirement was written is no part of it, nor is what was said about it.
         """
-        parts = (self.minor, self.platforms, _meaning(self.packages), _meaning(self.runtime), REVISION)
+        parts = (self.minor, self.platforms, self.packages.identity, self.runtime.identity, REVISION)
         return Digest.of(encode(parts))
 
 
@@ -56,15 +56,6 @@ def make_request(config: Config, folder: Path, platforms: tuple[Platform, ...], 
     runtime = parse_requirements(runtime_requirements(), "requirements.txt", lambda _: "")
     names = tuple(str(platform) for platform in platforms)
     return Request(config.python_version.short, names, packages, runtime)
-
-
-def _meaning(requirements: Requirements) -> Requirements:
-    def plain(lines: tuple[RequirementLine, ...]) -> tuple[RequirementLine, ...]:
-        return tuple(msgspec.structs.replace(line, path="", line=0) for line in lines)
-
-    return msgspec.structs.replace(
-        requirements, lines=plain(requirements.lines), constraints=plain(requirements.constraints), notices=()
-    )
 
 
 def _read_text(folder: Path, name: str, named_in: str, line: int) -> str:
