@@ -1,7 +1,8 @@
 """Runs a Plan: what the store has is taken from there, the rest is made, downloads and layers at the same time.
 
 The graph has a node for each missing layer and for each download that one of them needs; a layer starts when its
-downloads are there. Downloads wait for the network and layers for the processor, so each has a thread pool.
+downloads are there, and the layers that it is better made after. Downloads wait for the network and layers for the
+processor, so each has a thread pool.
 """
 
 from __future__ import annotations
@@ -73,8 +74,9 @@ def build_image(
 
 def _make_layers(steps: list[Step], store: Store, bench: Workbench, reporter: Reporter) -> dict[str, Layer]:
     graph: TopologicalSorter[Step | Digest] = TopologicalSorter()
+    named = {step.name: step for step in steps}
     for step in steps:
-        graph.add(step, *step.recipe.materials())
+        graph.add(step, *step.recipe.materials(), *(named[name] for name in step.after if name in named))
     graph.prepare()
     made: dict[str, Layer] = {}
     stop = threading.Event()

@@ -87,7 +87,11 @@ def _plan_system(lock: PlatformLock, platform: Platform) -> list[Step]:
             PythonRecipe(debs=interpreter, minor=lock.python.minor, version=lock.python.version),
             size=sum(deb.size for deb in lock.interpreter),
         ),
-        Step("root", RootRecipe(debs=base + interpreter, release=lock.release, architecture=platform.architecture)),
+        Step(
+            "root",
+            RootRecipe(debs=base + interpreter, release=lock.release, architecture=platform.architecture),
+            after=("base", "python"),
+        ),
     ]
 
 

@@ -14,6 +14,8 @@ from layerforge.oci import Digest
 from layerforge.progress import Reporter
 from layerforge.runtime_files import PREFIX, runtime_root
 from layerforge.sources.debian import debian_urls
+from layerforge.sources.debian.facts import TOPIC, decode_facts, encode_facts, read_facts
+from layerforge.sources.debian.rootstate import DebFacts
 from layerforge.sources.http import download
 from layerforge.sources.interpreter import Interpreter
 from layerforge.store import Store
@@ -45,6 +47,19 @@ class LocalWorkbench:
         """The verified local file of a download of the lock."""
         item = self._debs.get(digest) or self._wheels[digest]
         return download(self._store, _urls(item), digest, size=item.size, name=_name(item), reporter=self.reporter)
+
+    def facts(self, digest: Digest) -> DebFacts:
+        """The facts about a Debian package, kept or read now."""
+        kept = self._store.find_note(TOPIC, digest)
+        facts = decode_facts(kept) if kept is not None else None
+        if facts is None:
+            facts = read_facts(self.material(digest), where=_name(self._debs[digest]))
+            self.keep_facts(digest, facts)
+        return facts
+
+    def keep_facts(self, digest: Digest, facts: DebFacts) -> None:
+        """Keep facts in the store."""
+        self._store.keep_note(TOPIC, digest, encode_facts(facts))
 
     def project_path(self, path: str) -> Path:
         """Where a file of the project lies on this machine."""

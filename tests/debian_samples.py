@@ -8,12 +8,16 @@ import io
 import lzma
 import tarfile
 import threading
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import pysequoia
+
+from layerforge.oci import Digest
+from layerforge.sources.debian.facts import decode_facts, encode_facts, read_facts
+from layerforge.sources.debian.rootstate import DebFacts
 
 Member = tuple[tarfile.TarInfo, bytes]
 
@@ -73,6 +77,26 @@ def make_stanza(name: str, version: str = "1", **fields: str) -> str:
     base |= {key.replace("_", "-"): value for key, value in fields.items()}
     base |= {"Filename": f"pool/main/{name}_{version}.deb", "Size": "1", "SHA256": digest}
     return "".join(f"{key}: {value}\n" for key, value in base.items())
+
+
+class FactKeeper:
+    """The part of a Workbench that keeps facts about packages; counts those that were read for their facts alone."""
+
+    def __init__(self, material: Callable[[Digest], Path]) -> None:
+        self._material = material
+        self.kept: dict[Digest, bytes] = {}
+        self.reread: list[Digest] = []
+
+    def facts(self, digest: Digest) -> DebFacts:
+        if digest not in self.kept:
+            self.reread.append(digest)
+            self.keep_facts(digest, read_facts(self._material(digest)))
+        facts = decode_facts(self.kept[digest])
+        assert facts is not None
+        return facts
+
+    def keep_facts(self, digest: Digest, facts: DebFacts) -> None:
+        self.kept[digest] = encode_facts(facts)
 
 
 class SigningKey:

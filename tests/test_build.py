@@ -10,6 +10,7 @@ from contextlib import nullcontext
 from pathlib import Path
 from typing import BinaryIO, cast
 
+import msgspec
 import pytest
 
 from layerforge.build import build_image
@@ -110,6 +111,16 @@ def test_only_what_changed_is_made(store: Store, bench: Bench) -> None:
     build(plan(toy("a", b"one"), toy("b", b"two")), store, bench)
     _, made = build(plan(toy("a", b"one"), toy("b", b"three")), store, bench)
     assert made == ("b",)
+
+
+def test_a_step_waits_for_those_it_names(store: Store, bench: Bench) -> None:
+    first, second = toy("first", b"one"), toy("second", b"two")
+    late = msgspec.structs.replace(toy("late", b"three"), after=("first", "second", "no such step"))
+    assert late.key == toy("late", b"three").key
+    build(plan(late, second, first), store, bench)
+    assert bench.written[-1] == Digest.of(b"three").short
+    build(plan(late, toy("again", b"one", b"two"), first), store, bench)
+    assert len(bench.written) == 4
 
 
 def test_a_name_is_no_part_of_the_key() -> None:

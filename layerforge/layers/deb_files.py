@@ -15,6 +15,7 @@ from layerforge.layers.tar import TarWriter
 from layerforge.oci import Digest
 from layerforge.sources.debian.ahead import open_ahead
 from layerforge.sources.debian.deb import ControlFile, DebEntry, read_entries
+from layerforge.sources.debian.facts import FactCollector
 from layerforge.sources.debian.placement import merge, merge_path, record_name
 from layerforge.sources.debian.slim import is_dropped
 
@@ -26,6 +27,8 @@ def write_debs(
 ) -> list[tuple[str, bytes]]:
     """Write the files of ``debs`` and dpkg's records of them; return (path, content) of the files that ``keep`` names.
 
+    The facts that the layer ``root`` needs are collected on the way and given to ``bench``.
+
     Raises:
         LayerError: a package is damaged, unsafe, or has a file that another one has too.
         SourceError: a package cannot be had.
@@ -33,11 +36,13 @@ def write_debs(
     kept: list[tuple[str, bytes]] = []
     sources = [(digest.short, functools.partial(bench.material, digest)) for digest in debs]
     with closing(open_ahead(sources)) as packages:
-        for opened in packages:
+        for digest, opened in zip(debs, packages, strict=True):
             control = opened.control.result()
             name = record_name(control)
+            facts = FactCollector(control)
             listing = ["/."]
-            for entry, content in read_entries(opened.data, where=f"package {name}"):
+            for entry, chunks in read_entries(opened.data, where=f"package {name}"):
+                content = facts.add(entry, chunks)
                 listing.append(f"/{entry.path}")
                 path = merge_path(entry)
                 if is_dropped(path, entry.kind):
@@ -50,6 +55,7 @@ def write_debs(
                 else:
                     _write_entry(tar, path, entry, content, name)
             _write_records(tar, name, control, listing)
+            bench.keep_facts(digest, facts.finish())
     return kept
 
 

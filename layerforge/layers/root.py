@@ -15,7 +15,7 @@ from layerforge.layers.tar import TarWriter
 from layerforge.oci import Digest
 
 if TYPE_CHECKING:
-    from layerforge.sources.debian.rootstate import DebFacts, RootEntry
+    from layerforge.sources.debian.rootstate import RootEntry
 
 
 class RootRecipe(Recipe, frozen=True, tag="root"):
@@ -36,17 +36,9 @@ def write(recipe: RootRecipe, tar: TarWriter, bench: Workbench) -> None:
         LayerError: a package is damaged or unsafe.
         SourceError: a package cannot be had.
     """
-    # Slow to import, and a plan needs the Recipe only.
-    from layerforge.layers.root_state import root_state
-    from layerforge.sources.debian.facts import read_facts
-    from layerforge.sources.debian.loader import TRIPLETS
+    from layerforge.layers.root_state import root_state  # slow to import, and a plan needs the Recipe only
 
-    triplet = TRIPLETS[recipe.architecture]
-
-    def read(digest: Digest) -> DebFacts:
-        return read_facts(bench.material(digest), triplet=triplet, where=digest.short)
-
-    facts = tuple(bench.compressors.map(read, recipe.debs))
+    facts = tuple(bench.compressors.map(bench.facts, recipe.debs))
     for path, entry in sorted(root_state(facts, recipe.release, recipe.architecture).items()):
         _write_entry(tar, path, entry)
 

@@ -12,13 +12,16 @@ from __future__ import annotations
 from collections.abc import Sequence
 from concurrent.futures import Executor
 from pathlib import Path
-from typing import BinaryIO, Protocol
+from typing import TYPE_CHECKING, BinaryIO, Protocol
 
 import msgspec
 
 from layerforge.layers.tar import COMPRESSOR, EPOCH
 from layerforge.oci import Digest, encode
 from layerforge.progress import Reporter
+
+if TYPE_CHECKING:
+    from layerforge.sources.debian.rootstate import DebFacts
 
 FORMAT = 1
 """Raised by hand whenever the same Recipe would give other bytes. It is part of every key."""
@@ -35,13 +38,16 @@ class Recipe(msgspec.Struct, frozen=True, tag_field="kind", tag=True):
 class Step(msgspec.Struct, frozen=True):
     """One layer to be: ``name`` for people (``packages/numpy``), ``recipe`` for identity.
 
-    ``size`` is the number of bytes expected in, for progress; 0 if unknown. Neither it nor the name is in the key.
+    ``size`` is the number of bytes expected in, for progress; 0 if unknown. ``after`` names steps that are better
+    made first, because they leave facts behind that this one would have to find out. Only ``recipe`` and ``mtime``
+    are in the key.
     """
 
     name: str
     recipe: Recipe
     mtime: int = EPOCH
     size: int = 0
+    after: tuple[str, ...] = ()
 
     @property
     def key(self) -> Digest:
@@ -76,6 +82,17 @@ class Workbench(Protocol):
         Raises:
             SourceError: it cannot be had.
         """
+
+    def facts(self, digest: Digest) -> DebFacts:
+        """The facts about a Debian package, from the store if they were kept, else from the package.
+
+        Raises:
+            LayerError: the package is damaged or unsafe.
+            SourceError: it cannot be had.
+        """
+
+    def keep_facts(self, digest: Digest, facts: DebFacts) -> None:
+        """Keep the facts about a Debian package that has just been read whole, for :meth:`facts`."""
 
     def project_path(self, path: str) -> Path:
         """Where a file of the project lies on this machine."""

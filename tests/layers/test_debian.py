@@ -15,7 +15,8 @@ from layerforge.layers.step import Recipe, Step
 from layerforge.layers.tar import TarWriter
 from layerforge.oci import Digest
 from layerforge.progress import SILENCE, Reporter
-from tests.debian_samples import file_member, make_deb, special_member
+from layerforge.sources.debian.facts import read_facts
+from tests.debian_samples import FactKeeper, file_member, make_deb, special_member
 
 
 class FakeBench:
@@ -25,6 +26,8 @@ class FakeBench:
         self.folder = folder
         self.compressors = executor
         self.reporter: Reporter = SILENCE
+        self.keeper = FactKeeper(self.material)
+        self.facts, self.keep_facts = self.keeper.facts, self.keeper.keep_facts
 
     def add(self, data: bytes) -> Digest:
         digest = Digest.of(data)
@@ -124,6 +127,32 @@ def test_top_level_folders_are_merged_into_usr(bench: FakeBench, make: Make) -> 
         assert {"usr/bin/sh", "library", "run"} <= set(found)
         assert tar.getmember("run/lock").mode == 0o1777
         assert not {"lib", "bin", "var/run", "var/lock"} & set(found)
+
+
+def test_facts_collected_while_writing_are_those_read_alone(bench: FakeBench, make: Make) -> None:
+    members = [
+        directory("./lib/"),
+        file_member("./etc/p.conf", b"setting"),
+        file_member("./usr/share/base-files/motd", b"hello"),
+        file_member("./usr/share/doc/p/changelog", b"dropped"),
+        special_member("./usr/link", tarfile.SYMTYPE, "share"),
+        special_member("./usr/again", tarfile.LNKTYPE, "./etc/p.conf"),
+    ]
+    deb = bench.add(make_deb({"Package": "p"}, members, control={"conffiles": b"/etc/p.conf\n"}))
+    make(debian.DebianRecipe((deb,))).close()
+    facts = bench.facts(deb)
+    assert not bench.keeper.reread
+    assert facts == read_facts(bench.material(deb))
+    assert facts.files and facts.conffiles and len(facts.paths) == 6
+
+
+def test_the_root_reads_no_package_again(bench: FakeBench, make: Make) -> None:
+    files = {"passwd": b"root:*:0:0::/root:/bin/sh\n", "group": b"root:*:0:\n"}
+    members = [file_member(f"./usr/share/base-passwd/{name}.master", data) for name, data in files.items()]
+    debs = (bench.add(make_deb({"Package": "base-passwd"}, members)), bench.add(make_deb({"Package": "other"})))
+    make(debian.DebianRecipe(debs[:1])).close()
+    make(root.RootRecipe(debs, "trixie", "amd64")).close()
+    assert bench.keeper.reread == [debs[1]]
 
 
 def test_a_release_that_ships_the_links_keeps_them(bench: FakeBench, make: Make) -> None:

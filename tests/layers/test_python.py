@@ -10,13 +10,14 @@ from layerforge.layers.python import PythonRecipe, write
 from layerforge.layers.tar import TarWriter
 from layerforge.oci import Digest
 from layerforge.progress import SILENCE
-from tests.debian_samples import file_member, make_deb
+from tests.debian_samples import FactKeeper, file_member, make_deb
 
 
 class FakeBench:
     def __init__(self, folder: Path, executor: ThreadPoolExecutor) -> None:
         self.folder, self.compressors, self.reporter = folder, executor, SILENCE
         self.compiled: list[str] = []
+        self.keep_facts = FactKeeper(self.material).keep_facts
 
     def material(self, digest: Digest) -> Path:
         return self.folder / digest.hex

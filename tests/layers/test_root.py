@@ -12,7 +12,7 @@ import pytest
 from layerforge.layers.root import RootRecipe, write
 from layerforge.layers.tar import TarWriter
 from layerforge.oci import Digest
-from tests.debian_samples import file_member, make_deb
+from tests.debian_samples import FactKeeper, file_member, make_deb
 
 BASE = [
     file_member("./usr/share/base-passwd/passwd.master", b"root:*:0:0:root:/root:/bin/bash\n"),
@@ -20,7 +20,6 @@ BASE = [
     file_member("./usr/share/base-files/dot.profile", b"mesg n\n"),
     file_member("./usr/share/libc-bin/nsswitch.conf", b"hosts: files dns\n"),
 ]
-SUMS = {"md5sums": "".join(f"{'0' * 32}  {info.name[2:]}\n" for info, _ in BASE).encode()}
 
 
 @pytest.fixture
@@ -29,12 +28,13 @@ def state(tmp_path: Path) -> Iterator[tarfile.TarFile]:
 
 
 def make(folder: Path, release: str) -> tarfile.TarFile:
-    data = make_deb({"Package": "base-passwd", "Version": "3"}, BASE, control=SUMS)
+    data = make_deb({"Package": "base-passwd", "Version": "3"}, BASE)
     digest = Digest.of(data)
     (folder / digest.hex).write_bytes(data)
     output = io.BytesIO()
     with ThreadPoolExecutor(2) as threads:
-        bench = SimpleNamespace(compressors=threads, material=lambda digest: folder / digest.hex)
+        keeper = FactKeeper(lambda digest: folder / digest.hex)
+        bench = SimpleNamespace(compressors=threads, facts=keeper.facts)
         writer = TarWriter(output)
         write(RootRecipe((digest,), release, "amd64"), writer, bench)  # type: ignore[arg-type]
         writer.finish()

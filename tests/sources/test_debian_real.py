@@ -32,6 +32,7 @@ from layerforge.sources.http import download
 from layerforge.sources.interpreter import Interpreter, host_architecture
 from layerforge.store import Store
 from tests.conftest import require
+from tests.debian_samples import FactKeeper
 
 pytestmark = pytest.mark.network
 
@@ -46,6 +47,8 @@ class Bench:
         self.compressors = ThreadPoolExecutor(2)
         self.debs = {deb.digest: deb for deb in (*lock.base, *lock.interpreter)}
         self.interpreter = Interpreter(store, lock, self.material)
+        keeper = FactKeeper(self.material)
+        self.facts, self.keep_facts = keeper.facts, keeper.keep_facts
 
     def material(self, digest: Digest) -> Path:
         deb = self.debs[digest]

@@ -16,7 +16,7 @@ from layerforge.sources.debian.alternatives import Alternative, alternative_stat
 from layerforge.sources.debian.certificates import certificate_state, subject_hash
 from layerforge.sources.debian.deb import ControlFile
 from layerforge.sources.debian.dpkg import database_state, status_stanza
-from layerforge.sources.debian.facts import read_facts, read_soname
+from layerforge.sources.debian.facts import decode_facts, encode_facts, read_facts, read_soname
 from layerforge.sources.debian.loader import encode_cache, loader_state
 from layerforge.sources.debian.pam import pam_state
 from layerforge.sources.debian.rootstate import DebFacts, Library
@@ -273,15 +273,47 @@ def test_facts_of_a_package(tmp_path: Path) -> None:
         file_member("./usr/share/other", b"x"),
         file_member("./lib/x86_64-linux-gnu/libscript.so", b"/* GNU ld script */"),
     ]
-    listing = "".join(f"{'0' * 32}  {info.name[2:]}\n" for info, _ in members[2:])
-    control = {"conffiles": b"/etc/p.conf\n/etc/gone\n", "md5sums": listing.encode()}
+    control = {"conffiles": b"/etc/p.conf\n/etc/gone\n"}
     path = tmp_path / "x.deb"
     path.write_bytes(make_deb({"Package": "p", "Multi-Arch": "same"}, members, control=control))
-    read = read_facts(path, triplet=TRIPLET)
+    read = read_facts(path)
     assert read.record == "p:amd64"
     assert read.conffiles == (("etc/p.conf", hashlib.md5(b"setting").hexdigest()), ("etc/gone", "newconffile"))
     assert read.files == {"usr/share/base-files/motd": b"hello"}
     assert read.libraries == ()
+    assert [(item.path, item.kind, item.mode, item.size, item.shipped) for item in read.paths] == [
+        ("etc", "dir", 0o755, 0, ""),
+        ("etc/p.conf", "file", 0o644, 7, ""),
+        ("usr/share/base-files/motd", "file", 0o644, 5, ""),
+        ("usr/share/other", "file", 0o644, 1, ""),
+        ("usr/lib/x86_64-linux-gnu/libscript.so", "file", 0o644, 19, "lib/x86_64-linux-gnu/libscript.so"),
+    ]
+    assert decode_facts(encode_facts(read)) == read
+    assert decode_facts(encode_facts(read)[:-9]) is None
+
+
+def test_files_that_the_package_s_scripts_name_are_kept(tmp_path: Path) -> None:
+    members = [
+        file_member("./usr/share/p/template", b"small"),
+        file_member("./usr/share/p/large", bytes((64 << 10) + 1)),
+        file_member("./usr/share/p/other", b"x"),
+        file_member("./sbin/p-setup", b"#!"),
+        file_member("./usr/lib/sysusers.d/p.conf", b"u p"),
+        file_member("./usr/share/doc/p/README", b"read"),
+    ]
+    script = b"cp /usr/share/p/template /usr/share/p/large /etc\n/usr/sbin/p-setup /usr/share/doc/p/README\n"
+    path = tmp_path / "x.deb"
+    path.write_bytes(
+        make_deb({"Package": "p"}, members, control={"postinst": script, "md5sums": b"/usr/share/p/other"})
+    )
+    read = read_facts(path)
+    assert sorted(read.files) == [
+        "usr/lib/sysusers.d/p.conf",
+        "usr/sbin/p-setup",
+        "usr/share/doc/p/README",
+        "usr/share/p/template",
+    ]
+    assert [item.path for item in read.paths if item.is_dropped] == ["usr/share/doc/p/README"]
 
 
 @pytest.mark.parametrize(

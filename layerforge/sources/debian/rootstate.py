@@ -5,6 +5,7 @@ from __future__ import annotations
 import msgspec
 
 from layerforge.sources.debian.deb import ControlFile
+from layerforge.sources.debian.slim import is_dropped
 
 
 class RootEntry(msgspec.Struct, frozen=True):
@@ -41,11 +42,33 @@ class Library(msgspec.Struct, frozen=True):
     soname: str
 
 
+class Listed(msgspec.Struct, frozen=True, array_like=True, gc=False):
+    """One entry of a package as it lies in our usr-merged root, whether it is left out there or not.
+
+    ``kind``, ``size`` (bytes) and ``target`` as in :class:`DebEntry`; a hard link's target is placed like ``path``.
+    ``shipped`` is the path in the package where that is another one (``lib/x`` for ``usr/lib/x``), else empty.
+    """
+
+    path: str
+    kind: str
+    mode: int
+    uid: int = 0
+    gid: int = 0
+    size: int = 0
+    target: str = ""
+    shipped: str = ""
+
+    @property
+    def is_dropped(self) -> bool:
+        """Whether it is left out of the root (documentation, or a hard link to it); dpkg's list names it anyway."""
+        return is_dropped(self.path, self.kind) or (self.kind == "hardlink" and is_dropped(self.target))
+
+
 class DebFacts(msgspec.Struct, frozen=True):
     """What one package contributes to the state of the root.
 
-    ``record`` is dpkg's name for it, ``stanza`` its control file, ``conffiles`` pairs of path and MD5, ``files`` the
-    contents that some part of the state is made from.
+    ``record`` is dpkg's name for it, ``fields`` its control file, ``conffiles`` pairs of path and MD5, ``files`` the
+    contents that some part of the state is made from (``wanted.py``), ``paths`` all its entries in their order.
     """
 
     record: str
@@ -54,6 +77,7 @@ class DebFacts(msgspec.Struct, frozen=True):
     conffiles: tuple[tuple[str, str], ...] = ()
     libraries: tuple[Library, ...] = ()
     files: dict[str, bytes] = {}
+    paths: tuple[Listed, ...] = ()
 
     @property
     def name(self) -> str:
