@@ -4,26 +4,26 @@ from __future__ import annotations
 
 import json
 import os
-import platform as machine
 import re
-import tempfile
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import msgspec
 
-from layerforge import __version__
 from layerforge.build import build_image
-from layerforge.config import Config, decode_config, refuse_unsupported
-from layerforge.errors import ConfigError, ImageError, LayerforgeError, LockError, SchemaError, SourceError
-from layerforge.ignore import LOCK_NAME
+from layerforge.certificates import read_site_certificates
+from layerforge.config import Config, decode_config, parse_base, refuse_unsupported
+from layerforge.errors import ConfigError, LayerforgeError, SchemaError, SourceError
+from layerforge.image import Image, assemble_index
 from layerforge.layers.tar import EPOCH
-from layerforge.lock import Lock
-from layerforge.oci import LINUX_AMD64, LINUX_ARM64, Descriptor, Digest, Platform, decode, encode
+from layerforge.lock import Lock, PlatformLock
+from layerforge.locking import lock_model
+from layerforge.oci import INDEX, Descriptor, Platform
 from layerforge.plan import plan_image
+from layerforge.platforms import host_platform, parse_platforms
 from layerforge.progress import Reporter
 from layerforge.project import Project
-from layerforge.request import make_request
 from layerforge.runtime_files import list_runtime_files
 from layerforge.scan import scan_project
 from layerforge.schema import generate_schema
@@ -40,35 +40,25 @@ class Options(msgspec.Struct, frozen=True):
     """What a build is told beside cog.yaml.
 
     ``locked``: the lock must be there and fit. ``schema``: a file with the OpenAPI document, instead of deriving it.
-    ``created``: the image's time in seconds since 1970.
+    ``created``: the image's time in seconds since 1970. ``platforms``: which ones to build, instead of cog.yaml's.
     """
 
     locked: bool = False
     schema: Path | None = None
     created: int = EPOCH
+    platforms: tuple[Platform, ...] = ()
 
 
 class BuiltModel(msgspec.Struct, frozen=True):
-    """The image's manifest, its cog.yaml and OpenAPI document, and the steps whose layers had to be made."""
+    """What a build gave: ``manifest`` is the image's, or an index over the manifests of several platforms.
+
+    ``made`` are the names of the steps whose layers had to be made.
+    """
 
     manifest: Descriptor
     config: Config
     schema: dict[str, Any]
     made: tuple[str, ...]
-
-
-def host_platform() -> Platform:
-    """The Linux platform of this machine's processor.
-
-    Raises:
-        LayerforgeError: a processor that no image is built for.
-    """
-    name = machine.machine().lower()
-    if name in {"x86_64", "amd64"}:
-        return LINUX_AMD64
-    if name in {"aarch64", "arm64"}:
-        return LINUX_ARM64
-    raise LayerforgeError(f"no images for this machine's processor ({name})", hint="build on amd64 or arm64")
 
 
 def find_project(folder: Path | None, name: str = CONFIG_NAME) -> Path:
@@ -86,8 +76,8 @@ def find_project(folder: Path | None, name: str = CONFIG_NAME) -> Path:
     raise LayerforgeError(f"no {name} here" + ("" if folder else " or above"), where=str(start), hint=hint)
 
 
-def load_config(folder: Path, name: str, reporter: Reporter) -> Config:
-    """Read and check cog.yaml; warnings go to ``reporter``.
+def load_config(folder: Path, name: str, reporter: Reporter, *, base: str | None = None) -> Config:
+    """Read and check cog.yaml; warnings go to ``reporter``. ``base`` stands in for ``layerforge.base`` where given.
 
     Raises:
         ConfigError: it cannot be understood, or asks for what this version cannot do.
@@ -103,76 +93,32 @@ def load_config(folder: Path, name: str, reporter: Reporter) -> Config:
         raise ConfigError(problems)
     for warning in config.warnings:
         reporter.warn(str(warning), warning.hint)
-    return config
+    if base is None:
+        return config
+    settings = msgspec.structs.replace(config.settings, base=parse_base(base))
+    return msgspec.structs.replace(config, settings=settings)
 
 
-def load_lock(folder: Path, store: Store) -> Lock | None:
-    """The lock beside cog.yaml, or None. A file that ``store`` has seen before is not parsed and checked again.
-
-    Raises:
-        LockError: it is damaged, or of a newer format.
-    """
-    path = folder / LOCK_NAME
-    try:
-        data = path.read_bytes()
-    except FileNotFoundError:
-        return None
-    except OSError as error:
-        raise LockError(f"cannot be read: {error.strerror}", where=str(path)) from error
-    topic, digest = f"lock-{__version__}", Digest.of(data)
-    note = store.find_note(topic, digest)
-    if note is not None:
-        try:
-            return decode(note, Lock)
-        except ImageError:  # torn by a power cut: as good as absent
-            pass
-    from layerforge.lockfile import decode_lock  # what it imports takes as long as all the rest of such a build
-
-    lock = decode_lock(data, LOCK_NAME)
-    store.keep_note(topic, digest, encode(lock))
-    return lock
-
-
-def lock_model(
-    folder: Path, config: Config, store: Store, reporter: Reporter, *, locked: bool = False, renew: bool = False
-) -> Lock:
-    """The lock that fits ``config``: the one at hand, or a new one, which is written beside cog.yaml.
-
-    With ``locked`` nothing is resolved; with ``renew`` what is at hand is not used.
-
-    Raises:
-        LockError: with ``locked``, when there is no lock or it is stale.
-        ResolveError: nothing satisfies what is asked for.
-    """
-    platform = host_platform()
-    previous = None if renew else load_lock(folder, store)
-    request = make_request(config, folder, (platform,), reporter)
-    if previous is not None and previous.inputs == request.digest:
-        return previous
-    if locked:
-        state = "does not fit cog.yaml any more" if previous else "does not exist"
-        raise LockError(f"the lock {state}", where=LOCK_NAME, hint="run `layerforge lock`, look at it, and commit it")
-    from layerforge.lockfile import encode_lock
-    from layerforge.resolve import resolve  # what it imports is needed here only
-
-    reporter.note("resolving packages" if previous is None else "the lock is stale: resolving again")
-    lock = resolve(request, previous, store, reporter)
-    _write_lock(folder / LOCK_NAME, encode_lock(lock), reporter)
-    return lock
+def choose_platforms(config: Config, wanted: tuple[Platform, ...]) -> tuple[Platform, ...]:
+    """The platforms to build for: those ``wanted``, else those of cog.yaml, else this machine's."""
+    return wanted or parse_platforms(config.settings.platforms) or (host_platform(),)
 
 
 def build_model(
     folder: Path, config: Config, store: Store, reporter: Reporter, options: Options | None = None
 ) -> BuiltModel:
-    """Build the model in ``folder`` for this machine's platform; the image is in the store, without a tag.
+    """Build the model in ``folder``; the image, or the index over those of several platforms, is in the store.
+
+    It has no tag there.
 
     Raises:
         LayerforgeError: any of its kinds; the store keeps what was finished.
     """
     options = options or Options()
     schema = load_schema(folder, config, options.schema)
-    lock = lock_model(folder, config, store, reporter, locked=options.locked)
-    platform_lock = lock.platforms[0]
+    certificates = read_site_certificates()
+    platforms = choose_platforms(config, options.platforms)
+    lock = lock_model(folder, config, store, reporter, platforms, locked=options.locked)
     states = FileStates(store.root / "states.sqlite")
     try:
         project = scan_project(folder, states, reporter=reporter)
@@ -181,15 +127,36 @@ def build_model(
     _check_project(project, config)
     if project.ignored:
         reporter.note(f".gitignore leaves out {project.ignored} files; a .dockerignore would decide instead")
-    plan = plan_image(config, platform_lock, project, list_runtime_files(), schema)
+    runtime = list_runtime_files()
+    sections = {section.platform: section for section in lock.platforms}
+    images: list[Image] = []
+    made: dict[str, None] = {}
+    for platform in platforms:
+        section = sections[str(platform)]
+        if len(platforms) > 1:
+            reporter.note(f"{platform}:")
+        plan = plan_image(config, section, project, runtime, schema, certificates)
+        built = build_image(
+            plan, store, _bench_opener(store, lock, section, folder, reporter), options.created, reporter
+        )
+        images.append(built.image)
+        made |= dict.fromkeys(built.made)
+    manifest = images[0].manifest
+    if len(images) > 1:
+        manifest, data = assemble_index(images)
+        store.put_bytes(data, INDEX)
+    return BuiltModel(manifest, config, schema, tuple(made))
 
+
+def _bench_opener(
+    store: Store, lock: Lock, section: PlatformLock, folder: Path, reporter: Reporter
+) -> Callable[[], LocalWorkbench]:
     def open_bench() -> LocalWorkbench:
         from layerforge.workbench import LocalWorkbench  # what it imports is needed for missing layers only
 
-        return LocalWorkbench(store, platform_lock, folder, reporter)
+        return LocalWorkbench(store, lock, section, folder, reporter)
 
-    built = build_image(plan, store, open_bench, options.created, reporter)
-    return BuiltModel(built.image.manifest, config, schema, built.made)
+    return open_bench
 
 
 def load_schema(folder: Path, config: Config, given: Path | None = None) -> dict[str, Any]:
@@ -228,18 +195,3 @@ def _check_project(project: Project, config: Config) -> None:
     if not any(file.path == name for file in project.code):
         hint = "the ignore files keep it out of the image: add a line such as !" + name
         raise SourceError("the file that `run:` names is excluded", where=name, hint=hint)
-
-
-def _write_lock(path: Path, data: bytes, reporter: Reporter) -> None:
-    try:
-        handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}-")
-        temporary = Path(name)
-        try:
-            with os.fdopen(handle, "wb") as file:
-                file.write(data)
-            temporary.chmod(0o644)
-            temporary.replace(path)
-        finally:
-            temporary.unlink(missing_ok=True)
-    except OSError as error:
-        reporter.warn(f"{path.name} cannot be written: {error.strerror}", "the next build will resolve again")

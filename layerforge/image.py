@@ -5,6 +5,7 @@ Source: OCI image specification 1.1, ``manifest.md`` and ``config.md``.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from datetime import datetime, timezone
 
 import msgspec
@@ -13,6 +14,7 @@ from layerforge.layers.tar import Layer
 from layerforge.oci import (
     CONFIG,
     DIFF_ID_ANNOTATION,
+    INDEX,
     KEY_ANNOTATION,
     MANIFEST,
     ContainerConfig,
@@ -20,6 +22,7 @@ from layerforge.oci import (
     Digest,
     History,
     ImageConfig,
+    Index,
     Manifest,
     Platform,
     RootFS,
@@ -73,6 +76,12 @@ def assemble_image(
     manifest_bytes = encode(Manifest(2, MANIFEST, config_descriptor, descriptors, annotations))
     manifest = Descriptor(MANIFEST, Digest.of(manifest_bytes), len(manifest_bytes), platform=platform)
     return Image(manifest, manifest_bytes, config_descriptor, config_bytes, descriptors)
+
+
+def assemble_index(images: Sequence[Image]) -> tuple[Descriptor, bytes]:
+    """One index over the ``images`` of several platforms, in their order (``image-index.md``)."""
+    data = encode(Index(2, INDEX, tuple(image.manifest for image in images)))
+    return Descriptor(INDEX, Digest.of(data), len(data)), data
 
 
 def _annotate(named: NamedLayer) -> Descriptor:

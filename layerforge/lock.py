@@ -8,10 +8,10 @@ from layerforge.oci import Digest
 
 
 class LockedDeb(msgspec.Struct, frozen=True):
-    """One Debian binary package.
+    """One Debian (or Ubuntu) binary package.
 
-    ``archive`` is ``debian`` or ``debian-security``; ``path`` is relative to that archive's root (``pool/main/…``), so
-    that any mirror will do. ``size`` is in bytes.
+    ``archive`` names the archive (``debian``, ``debian-security``, ``ubuntu`` …); ``path`` is relative to the root of
+    that archive (``pool/main/…``), so that any mirror will do. ``size`` is in bytes.
     """
 
     name: str
@@ -38,24 +38,64 @@ class LockedWheel(msgspec.Struct, frozen=True):
     bin: str
 
 
+class LockedFile(msgspec.Struct, frozen=True):
+    """A file that is downloaded as it is: ``size`` is in bytes."""
+
+    filename: str
+    url: str
+    size: int
+    digest: Digest
+
+
 class LockedPython(msgspec.Struct, frozen=True):
-    """The interpreter: ``minor`` as ``3.13``, ``version`` as ``3.13.5``, ``provider`` as ``debian``."""
+    """The interpreter: ``minor`` as ``3.13``, ``version`` as ``3.13.5``.
+
+    ``provider`` is ``debian`` (the release's own packages), ``standalone`` (``archive``, unpacked to ``/opt/python``)
+    or ``base`` (it is in the base image). ``home`` is the folder of its program in the image, as in ``pyvenv.cfg``;
+    ``/usr/local/bin`` means that ``/usr/local`` is the installation itself. ``reason`` says why it was chosen.
+    """
 
     minor: str
     version: str
     provider: str
+    home: str = "/usr/bin"
+    reason: str = ""
+    archive: LockedFile | None = None
+
+
+class LockedBase(msgspec.Struct, frozen=True):
+    """An image of a registry at the bottom: ``reference`` as it was asked for, and what it was then.
+
+    ``manifest`` is the digest of the manifest for the platform, ``size`` its size in bytes.
+    """
+
+    reference: str
+    manifest: Digest
+    size: int
+    media_type: str
 
 
 class PlatformLock(msgspec.Struct, frozen=True):
-    """What one platform's image is made of. ``base`` and ``interpreter`` are disjoint sets of .debs, sorted by name."""
+    """What one platform's image is made of.
+
+    ``base``, ``interpreter`` and ``system`` are disjoint sets of .debs, sorted by name; ``base`` is empty on an
+    ``image``. ``release`` is the code name of the Debian or Ubuntu release; empty when an image does not say.
+    """
 
     platform: str
     release: str
     python: LockedPython
     base: tuple[LockedDeb, ...]
     interpreter: tuple[LockedDeb, ...]
+    system: tuple[LockedDeb, ...]
     packages: tuple[LockedWheel, ...]
     runtime: tuple[LockedWheel, ...]
+    image: LockedBase | None = None
+
+    @property
+    def debs(self) -> tuple[LockedDeb, ...]:
+        """All Debian packages, in the order of their layers."""
+        return self.base + self.interpreter + self.system
 
 
 class Lock(msgspec.Struct, frozen=True):

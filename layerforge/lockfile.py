@@ -15,10 +15,10 @@ import msgspec
 import tomli
 
 from layerforge.errors import ImageError, LockError
-from layerforge.lock import Lock, LockedDeb, LockedPython, LockedWheel, PlatformLock
+from layerforge.lock import Lock, LockedBase, LockedDeb, LockedFile, LockedPython, LockedWheel, PlatformLock
 from layerforge.oci import Digest, convert
 
-FORMAT = 1
+FORMAT = 2
 """The revision of ``[tool.layerforge]``; raised whenever an older Layerforge would misread the file."""
 
 _HEADER = (
@@ -68,12 +68,29 @@ def _encode_platform(lock: PlatformLock) -> list[str]:
         "[[tool.layerforge.platforms]]",
         f"platform = {_string(lock.platform)}",
         f"release = {_string(lock.release)}",
-        f"python = {_table(msgspec.to_builtins(lock.python))}",
+        *([f"image = {_table(_encode_base(lock.image))}"] if lock.image else []),
+        f"python = {_table(_encode_python(lock.python))}",
         _array("packages", map(_table, bins)),
         _array("base", map(_encode_deb, lock.base)),
         _array("interpreter", map(_encode_deb, lock.interpreter)),
+        _array("system", map(_encode_deb, lock.system)),
         _array("runtime", map(_encode_runtime, lock.runtime)),
     ]
+
+
+def _encode_base(base: LockedBase) -> dict[str, Any]:
+    fields = {name: getattr(base, name) for name in ("reference", "media_type", "size")}
+    return {**fields, "sha256": base.manifest.hex}
+
+
+def _encode_python(python: LockedPython) -> dict[str, Any]:
+    fields: dict[str, Any] = {
+        name: getattr(python, name) for name in ("minor", "version", "provider", "home", "reason")
+    }
+    if python.archive is not None:
+        archive = {name: getattr(python.archive, name) for name in ("filename", "url", "size")}
+        fields["archive"] = {**archive, "sha256": python.archive.digest.hex}
+    return fields
 
 
 def _encode_deb(deb: LockedDeb) -> str:
@@ -165,14 +182,39 @@ class _Package(msgspec.Struct, forbid_unknown_fields=True):
     bin: str
 
 
+class _File(msgspec.Struct, forbid_unknown_fields=True):
+    filename: str
+    url: str
+    size: int
+    sha256: str
+
+
+class _Python(msgspec.Struct, forbid_unknown_fields=True):
+    minor: str
+    version: str
+    provider: str
+    home: str
+    reason: str
+    archive: _File | None = None
+
+
+class _Base(msgspec.Struct, forbid_unknown_fields=True):
+    reference: str
+    media_type: str
+    size: int
+    sha256: str
+
+
 class _Platform(msgspec.Struct, forbid_unknown_fields=True):
     platform: str
     release: str
-    python: LockedPython
+    python: _Python
     packages: tuple[_Package, ...]
     base: tuple[_Deb, ...]
     interpreter: tuple[_Deb, ...]
+    system: tuple[_Deb, ...]
     runtime: tuple[_Runtime, ...]
+    image: _Base | None = None
 
 
 class _Tool(msgspec.Struct, forbid_unknown_fields=True):
@@ -263,12 +305,27 @@ def _decode_platform(platform: _Platform, wheels: dict[tuple[str, str], LockedWh
     return PlatformLock(
         platform=platform.platform,
         release=platform.release,
-        python=platform.python,
+        python=_decode_python(platform.python),
         base=tuple(map(_decode_deb, platform.base)),
         interpreter=tuple(map(_decode_deb, platform.interpreter)),
+        system=tuple(map(_decode_deb, platform.system)),
         packages=tuple(packages),
         runtime=tuple(map(_decode_runtime, platform.runtime)),
+        image=_decode_base(platform.image) if platform.image else None,
     )
+
+
+def _decode_base(base: _Base) -> LockedBase:
+    return LockedBase(base.reference, Digest.from_hex(base.sha256), base.size, base.media_type)
+
+
+def _decode_python(python: _Python) -> LockedPython:
+    archive = _decode_file(python.archive) if python.archive else None
+    return LockedPython(python.minor, python.version, python.provider, python.home, python.reason, archive)
+
+
+def _decode_file(file: _File) -> LockedFile:
+    return LockedFile(file.filename, file.url, file.size, Digest.from_hex(file.sha256))
 
 
 def _decode_deb(deb: _Deb) -> LockedDeb:

@@ -19,10 +19,11 @@ from layerforge.layers.step import Step
 from layerforge.layers.tree import TreeFile
 from layerforge.layers.weights import SmallWeightsRecipe, WeightRecipe
 from layerforge.layers.wheels import WheelFile, WheelsRecipe
-from layerforge.lock import LockedWheel, PlatformLock
-from layerforge.oci import ContainerConfig, Platform, encode
+from layerforge.lock import LockedDeb, LockedWheel, PlatformLock
+from layerforge.oci import ContainerConfig, Digest, Platform, encode
 from layerforge.project import Project, ProjectFile
 
+CA_BUNDLE = "/etc/ssl/certs/ca-certificates.crt"
 PATH = "/usr/local/bin:/usr/local/sbin:/usr/sbin:/usr/bin:/sbin:/bin"
 
 
@@ -36,17 +37,23 @@ class Plan(msgspec.Struct, frozen=True):
 
 
 def plan_image(
-    config: Config, lock: PlatformLock, project: Project, runtime: tuple[TreeFile, ...], schema: dict[str, Any]
+    config: Config,
+    lock: PlatformLock,
+    project: Project,
+    runtime: tuple[TreeFile, ...],
+    schema: dict[str, Any],
+    certificates: tuple[str, ...] = (),
 ) -> Plan:
     """Plan one platform's image.
 
-    ``runtime`` are the files of the bundled runtime; ``schema`` is the model's OpenAPI document.
+    ``runtime`` are the files of the bundled runtime; ``schema`` is the model's OpenAPI document; ``certificates`` are
+    those of the site, each as PEM.
     """
     platform = parse_platform(lock.platform)
     minor = lock.python.minor
     document = encode(schema).decode()
     steps = [
-        *_plan_system(lock, platform),
+        *_plan_system(lock, platform, certificates),
         *_plan_packages(lock.packages, minor),
         Step(
             "code",
@@ -69,7 +76,8 @@ def plan_image(
             size=sum(wheel.size for wheel in lock.runtime),
         ),
     ]
-    return Plan(platform, tuple(steps), _plan_container(config, lock, document), {})
+    container = _plan_container(config, lock, document, trusting=bool(certificates))
+    return Plan(platform, tuple(steps), container, {})
 
 
 def parse_platform(text: str) -> Platform:
@@ -77,22 +85,33 @@ def parse_platform(text: str) -> Platform:
     return Platform(*text.split("/"))
 
 
-def _plan_system(lock: PlatformLock, platform: Platform) -> list[Step]:
-    base = tuple(deb.digest for deb in lock.base)
-    interpreter = tuple(deb.digest for deb in lock.interpreter)
-    return [
-        Step("base", DebianRecipe(debs=base), size=sum(deb.size for deb in lock.base)),
+def _plan_system(lock: PlatformLock, platform: Platform, certificates: tuple[str, ...]) -> list[Step]:
+    interpreter = _digests(lock.interpreter)
+    steps = [
+        Step("base", DebianRecipe(debs=_digests(lock.base)), size=_total(lock.base)),
         Step(
             "python",
             PythonRecipe(debs=interpreter, minor=lock.python.minor, version=lock.python.version),
-            size=sum(deb.size for deb in lock.interpreter),
-        ),
-        Step(
-            "root",
-            RootRecipe(debs=base + interpreter, release=lock.release, architecture=platform.architecture),
-            after=("base", "python"),
+            size=_total(lock.interpreter),
         ),
     ]
+    if lock.system:
+        steps.append(Step("system", DebianRecipe(debs=_digests(lock.system)), size=_total(lock.system)))
+    root = RootRecipe(
+        debs=_digests(lock.debs),
+        release=lock.release,
+        architecture=platform.architecture,
+        certificates=certificates,
+    )
+    return [*steps, Step("root", root, after=tuple(step.name for step in steps))]
+
+
+def _digests(debs: Iterable[LockedDeb]) -> tuple[Digest, ...]:
+    return tuple(deb.digest for deb in debs)
+
+
+def _total(debs: Iterable[LockedDeb]) -> int:
+    return sum(deb.size for deb in debs)
 
 
 def _plan_packages(wheels: tuple[LockedWheel, ...], minor: str) -> list[Step]:
@@ -128,7 +147,7 @@ def _place(file: ProjectFile, folder: str) -> TreeFile:
     return TreeFile(f"{folder}/{file.path}", file.path, file.size, file.mode, file.digest, file.link)
 
 
-def _plan_container(config: Config, lock: PlatformLock, document: str) -> ContainerConfig:
+def _plan_container(config: Config, lock: PlatformLock, document: str, *, trusting: bool) -> ContainerConfig:
     environment = {
         "PATH": PATH,
         "LANG": "C.UTF-8",
@@ -136,6 +155,8 @@ def _plan_container(config: Config, lock: PlatformLock, document: str) -> Contai
         "R8_COG_VERSION": f"layerforge/{__version__}",
         "R8_PYTHON_VERSION": lock.python.version,
     }
+    if trusting:  # what brings a list of its own (certifi) is told of the image's; the names are Cog's
+        environment |= dict.fromkeys(("SSL_CERT_FILE", "REQUESTS_CA_BUNDLE"), CA_BUNDLE)
     if config.target is not None:
         environment["COG_PREDICT_TYPE_STUB"] = str(config.target)
     environment.update(config.env)

@@ -8,33 +8,49 @@ from pathlib import Path
 
 import msgspec
 
-from layerforge.config import Config
+from layerforge.config import Config, Entry
 from layerforge.errors import ConfigError, Problem
 from layerforge.oci import Digest, Platform, encode
 from layerforge.progress import Reporter
 from layerforge.requirements import Requirements, parse_packages, parse_requirements
 from layerforge.runtime_files import runtime_requirements
 
-REVISION = 1
+REVISION = 2
 """Raised by hand when the same request should be resolved differently: every older lock is then stale."""
 
 
 class Request(msgspec.Struct, frozen=True):
-    """All that a lock depends on; ``minor`` is the Python wanted, as ``3.13``."""
+    """All that a lock depends on, and for which platforms it is wanted.
 
-    minor: str
+    ``python`` is the version wanted, as ``3.13`` or ``3.13.5``, ``provider`` where it shall come from (empty:
+    anywhere), ``base`` the reference of an image at the bottom (empty: Debian, from its packages). ``system`` are names
+    of Debian packages with their lines in the file ``path``.
+    """
+
+    python: str
+    provider: str
+    base: str
+    system: tuple[Entry, ...]
     platforms: tuple[str, ...]
     packages: Requirements
     runtime: Requirements
+    path: str = "cog.yaml"
+
+    @property
+    def minor(self) -> str:
+        """The minor version of Python, as ``3.13``."""
+        return ".".join(self.python.split(".")[:2])
 
     @property
     def digest(self) -> Digest:
         """What the lock made for this request carries as ``inputs``: when it differs, the lock is stale.
 
-        Where a requirement was written is no part of it, nor is what was said about it.
+        Where a requirement was written is no part of it, nor is what was said about it. Nor are the platforms: a lock
+        may hold more of them than are built.
         """
-        parts = (self.minor, self.platforms, self.packages.identity, self.runtime.identity, REVISION)
-        return Digest.of(encode(parts))
+        system = tuple(entry.text for entry in self.system)
+        wanted = (self.python, self.provider, self.base, system)
+        return Digest.of(encode((wanted, self.packages.identity, self.runtime.identity, REVISION)))
 
 
 def make_request(config: Config, folder: Path, platforms: tuple[Platform, ...], reporter: Reporter) -> Request:
@@ -55,7 +71,16 @@ def make_request(config: Config, folder: Path, platforms: tuple[Platform, ...], 
         reporter.note(notice)
     runtime = parse_requirements(runtime_requirements(), "requirements.txt", lambda _: "")
     names = tuple(str(platform) for platform in platforms)
-    return Request(config.python_version.short, names, packages, runtime)
+    return Request(
+        python=str(config.python_version),
+        provider=config.settings.python,
+        base=config.settings.base,
+        system=config.system_packages,
+        platforms=names,
+        packages=packages,
+        runtime=runtime,
+        path=config.path,
+    )
 
 
 def _read_text(folder: Path, name: str, named_in: str, line: int) -> str:

@@ -2,52 +2,65 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 
 from layerforge.bins import assign_bins
-from layerforge.lock import Lock, PlatformLock
+from layerforge.errors import ResolveError
+from layerforge.lock import Lock, LockedWheel, PlatformLock
 from layerforge.plan import parse_platform
 from layerforge.progress import Reporter
 from layerforge.request import Request
-from layerforge.sources.debian import choose_release, lock_debian
+from layerforge.sources.debian import GLIBC, choose_release, lock_debian
 from layerforge.sources.index import lock_packages
 from layerforge.store import Store
 
 
-def resolve(request: Request, previous: Lock | None, store: Store, reporter: Reporter) -> Lock:
-    """Resolve everything; what ``previous`` chose is kept where it still fits.
+def resolve(request: Request, others: Sequence[str], previous: Lock | None, store: Store, reporter: Reporter) -> Lock:
+    """Resolve everything for the request's platforms and those of ``others``.
+
+    What ``previous`` chose is kept where it still fits.
+
+    A section of ``previous`` that was made for the same request is taken over whole. A platform that is new gets the
+    versions that the first one has, where it can.
 
     Raises:
         ResolveError: nothing satisfies the request.
         SourceError: a mirror or an index cannot be reached.
     """
     before = {platform.platform: platform for platform in previous.platforms} if previous else {}
-    platforms = tuple(_resolve_platform(request, name, before.get(name), store, reporter) for name in request.platforms)
-    return Lock(request.digest, platforms)
+    fits = previous is not None and previous.inputs == request.digest
+    platforms: list[PlatformLock] = []
+    for name in (*request.platforms, *others):
+        if fits and name in before:
+            platforms.append(before[name])
+        else:
+            likely = before.get(name) or (platforms[0] if platforms else None)
+            platforms.append(_resolve_platform(request, name, likely, store, reporter))
+    return Lock(request.digest, tuple(platforms))
 
 
 def _resolve_platform(
-    request: Request, name: str, previous: PlatformLock | None, store: Store, reporter: Reporter
+    request: Request, name: str, likely: PlatformLock | None, store: Store, reporter: Reporter
 ) -> PlatformLock:
+    if request.base:
+        raise ResolveError("an image of a registry cannot be built upon yet", where=request.path, hint="leave base out")
     platform = parse_platform(name)
-    release = choose_release(request.minor)
-    old_packages = previous.packages if previous else ()
-    old_runtime = previous.runtime if previous else ()
+    glibc = GLIBC[choose_release(request.minor)]
+    old_packages = likely.packages if likely else ()
+    old_runtime = likely.runtime if likely else ()
+
+    def lock_runtime() -> tuple[LockedWheel, ...]:
+        task = "resolve the runtime"
+        return lock_packages(request.runtime, request.minor, platform, glibc, old_runtime, reporter, task=task)
+
+    def lock_requirements() -> tuple[LockedWheel, ...]:
+        return lock_packages(request.packages, request.minor, platform, glibc, old_packages, reporter)
+
+    system: Sequence[str] = [entry.text.strip() for entry in request.system]
     with ThreadPoolExecutor(3) as pool:
-        debian = pool.submit(lock_debian, request.minor, platform, store, reporter)
-        packages = pool.submit(
-            lock_packages, request.packages, request.minor, platform, release, old_packages, reporter
-        )
-        runtime = pool.submit(
-            lock_packages,
-            request.runtime,
-            request.minor,
-            platform,
-            release,
-            old_runtime,
-            reporter,
-            task="resolve the runtime",
-        )
+        debian = pool.submit(lock_debian, request.minor, platform, store, reporter, system=system)
+        packages, runtime = pool.submit(lock_requirements), pool.submit(lock_runtime)
         locked = debian.result()
         return PlatformLock(
             platform=name,
@@ -55,6 +68,7 @@ def _resolve_platform(
             python=locked.python,
             base=locked.base,
             interpreter=locked.interpreter,
+            system=locked.system,
             packages=assign_bins(packages.result(), old_packages),
             runtime=runtime.result(),
         )

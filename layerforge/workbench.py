@@ -9,11 +9,12 @@ from pathlib import Path
 from typing import BinaryIO, cast
 
 from layerforge.errors import SourceError
-from layerforge.lock import LockedDeb, LockedWheel, PlatformLock
+from layerforge.lock import Lock, LockedDeb, LockedWheel, PlatformLock
 from layerforge.oci import Digest
+from layerforge.platforms import host_platform
 from layerforge.progress import Reporter
 from layerforge.runtime_files import PREFIX, runtime_root
-from layerforge.sources.debian import debian_urls
+from layerforge.sources.debian import debian_urls, lock_debian
 from layerforge.sources.debian.facts import TOPIC, decode_facts, encode_facts, read_facts
 from layerforge.sources.debian.rootstate import DebFacts
 from layerforge.sources.http import download
@@ -23,19 +24,20 @@ from layerforge.verify import VerifiedReader
 
 
 class LocalWorkbench:
-    """The Workbench of a real build. ``project`` is the model's folder.
+    """The Workbench of a real build of the platform ``section`` of ``lock``. ``project`` is the model's folder.
 
     Use it as a context manager; threads end with it.
     """
 
-    def __init__(self, store: Store, lock: PlatformLock, project: Path, reporter: Reporter) -> None:
+    def __init__(self, store: Store, lock: Lock, section: PlatformLock, project: Path, reporter: Reporter) -> None:
         self.reporter = reporter
         self.compressors = ThreadPoolExecutor(os.cpu_count() or 1)
         self._store = store
         self._project = project
-        self._debs = {deb.digest: deb for deb in (*lock.base, *lock.interpreter)}
-        self._wheels = {wheel.digest: wheel for wheel in (*lock.packages, *lock.runtime)}
-        self._interpreter = Interpreter(store, lock, self.material)
+        self._lock = lock
+        self._debs = {deb.digest: deb for deb in section.debs}
+        self._wheels = {wheel.digest: wheel for wheel in (*section.packages, *section.runtime)}
+        self._interpreter = Interpreter(store, section, self.material, self._find_host_debs)
 
     def __enter__(self) -> LocalWorkbench:
         return self
@@ -78,6 +80,19 @@ class LocalWorkbench:
     def compile_bytecode(self, minor: str, sources: Sequence[tuple[str, bytes]]) -> list[bytes | None]:
         """Unchecked-hash bytecode for the image's Python."""
         return self._interpreter.compile_bytecode(minor, sources)
+
+    def _find_host_debs(self) -> tuple[LockedDeb, ...]:
+        """The packages of an interpreter of the same release for this machine: the lock's, else the archive's."""
+        minor = self._interpreter.minor
+        host = str(host_platform())
+        section = next((section for section in self._lock.platforms if section.platform == host), None)
+        if section is not None and section.python.minor == minor:
+            debs = section.debs
+        else:
+            found = lock_debian(minor, host_platform(), self._store, self.reporter)
+            debs = found.base + found.interpreter
+        self._debs |= {deb.digest: deb for deb in debs}
+        return debs
 
 
 def _urls(item: LockedDeb | LockedWheel) -> tuple[str, ...]:

@@ -13,7 +13,7 @@ from msgspec.structs import replace
 from packaging.pylock import Pylock, is_valid_pylock_path
 
 from layerforge.errors import LockError
-from layerforge.lock import Lock, LockedDeb, LockedPython, LockedWheel, PlatformLock
+from layerforge.lock import Lock, LockedBase, LockedDeb, LockedFile, LockedPython, LockedWheel, PlatformLock
 from layerforge.lockfile import FORMAT, decode_lock, encode_lock
 from layerforge.oci import Digest
 
@@ -38,6 +38,7 @@ def make_platform(platform: str = "linux/amd64", packages: tuple[LockedWheel, ..
         python=LockedPython("3.13", "3.13.5", "debian"),
         base=(make_deb("base-files"), make_deb("libc6", "2.41-12+deb13u1")),
         interpreter=(make_deb("python3.13", "3.13.5-2"),),
+        system=(make_deb("ffmpeg", "7.1"),),
         packages=packages if packages is not None else (make_wheel("numpy", bin_="numpy"), make_wheel("six")),
         runtime=(make_wheel("granian", tag="cp313-cp313-manylinux_2_17_x86_64", bin_=""),),
     )
@@ -69,7 +70,9 @@ def packages(draw: st.DrawFn, tags: tuple[str, ...] = ("py3-none-any",)) -> tupl
     return tuple(wheels)
 
 
-pythons = st.builds(LockedPython, st.sampled_from(["3.9", "3.10", "3.13"]), texts, texts)
+files = st.builds(LockedFile, texts, texts, sizes, digests)
+pythons = st.builds(LockedPython, st.sampled_from(["3.9", "3.10", "3.13"]), *[texts] * 4, st.none() | files)
+images = st.none() | st.builds(LockedBase, texts, digests, sizes, texts)
 
 
 @st.composite
@@ -79,8 +82,9 @@ def locks(draw: st.DrawFn) -> Lock:
     for platform in chosen:
         tags = ("py3-none-any", f"cp313-cp313-linux_{platform.partition('/')[2].replace('/', '')}")
         several = st.lists(debs, max_size=3).map(tuple)
-        fields = (draw(texts), draw(pythons), draw(several), draw(several), draw(packages(tags)))
-        platforms.append(PlatformLock(platform, *fields, draw(st.lists(runtimes, max_size=2).map(tuple))))
+        fields = (draw(texts), draw(pythons), draw(several), draw(several), draw(several), draw(packages(tags)))
+        runtime = draw(st.lists(runtimes, max_size=2).map(tuple))
+        platforms.append(PlatformLock(platform, *fields, runtime, draw(images)))
     return Lock(draw(digests), tuple(platforms))
 
 

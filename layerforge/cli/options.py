@@ -24,6 +24,14 @@ schema = click.option(
     envvar="COG_OPENAPI_SCHEMA",
     help="Use this OpenAPI document instead of deriving it from the source.",
 )
+platform = click.option(
+    "--platform",
+    "platforms",
+    multiple=True,
+    metavar="OS/ARCH[,…]",
+    help="Platforms (default: cog.yaml's, else this one).",
+)
+base = click.option("--base", metavar="REF", help="Image to build upon, instead of Debian from its packages.")
 engine = click.option(
     "--engine",
     type=click.Choice(["docker", "podman", "sandbox"]),

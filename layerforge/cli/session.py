@@ -18,6 +18,7 @@ from layerforge.engines.choose import choose_engine
 from layerforge.engines.protocol import LOOPBACK, Container
 from layerforge.errors import EngineError
 from layerforge.forge import BuiltModel, Options, build_model, find_project, load_config, load_schema
+from layerforge.platforms import host_platform
 from layerforge.prediction import parse_inputs, predict, wait_until_ready, write_output
 from layerforge.store import Store
 
@@ -63,7 +64,8 @@ def start_model(
         engine = choose_engine(engine_name)
         store = Store()
         stack.callback(store.close)
-        built = build_model(folder, config, store, terminal, chosen)
+        here = msgspec.structs.replace(chosen, platforms=(host_platform(),))
+        built = build_model(folder, config, store, terminal, here)
         stack.enter_context(_end_on_sigterm())
         terminal.note(f"starting in {engine.name}")
         container = stack.enter_context(

@@ -1,5 +1,6 @@
 """``cog.yaml``: text in, :class:`Config` out. Pure: no file is read here."""
 
+from layerforge.config.names import parse_base
 from layerforge.config.parse import decode_config, parse_config
 from layerforge.config.unsupported import SUPPORTED_PYTHON, refuse_unsupported
 from layerforge.config.values import (
@@ -28,6 +29,7 @@ __all__ = [
     "Weight",
     "WeightSource",
     "decode_config",
+    "parse_base",
     "parse_config",
     "refuse_unsupported",
 ]

@@ -100,6 +100,22 @@ def check_image(text: str, line: int, findings: Findings) -> None:
         findings.refuse(line, f"image: {error.message[:200]}", error.hint)
 
 
+def parse_base(text: str) -> str:
+    """The reference of the image at the bottom; empty for ``debian``, which is assembled from packages.
+
+    Raises:
+        InvalidReference: neither of these.
+    """
+    if text in ("", "debian"):
+        return ""
+    try:
+        parse_reference(text)
+    except InvalidReference as error:
+        hint = "write debian, or the reference of an image, such as python:3.12-slim"
+        raise InvalidReference(error.message, where=error.where, hint=hint) from None
+    return text
+
+
 def check_model(text: str, line: int, findings: Findings) -> None:
     """``model`` is a repository, without tag and digest."""
     if not text:

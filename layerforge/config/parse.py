@@ -12,20 +12,21 @@ from layerforge.config.names import (
     check_environment,
     check_image,
     check_model,
+    parse_base,
     parse_platform,
     parse_python_version,
     parse_target,
 )
 from layerforge.config.values import Command, Concurrency, Config, Entry, Mount, PythonVersion, Settings, Target
 from layerforge.config.weights import read_weights
-from layerforge.errors import ConfigError
+from layerforge.errors import ConfigError, InvalidReference
 
 _BUILD_KEYS = (
     "gpu", "cuda", "cudnn", "python_version", "python_requirements", "python_packages", "system_packages",
     "pre_install", "sdk_version",
 )  # fmt: skip
 _TOP_KEYS = ("image", "model", "predict", "train", "concurrency", "environment", "weights", "layerforge")
-_SETTING_KEYS = ("base", "platforms", "compression", "max_layers", "ignore")
+_SETTING_KEYS = ("base", "python", "platforms", "compression", "max_layers", "ignore")
 
 _RETIRED_BUILD = {
     "python_extra_index_urls": "write `--extra-index-url URL` lines into the file that python_requirements names",
@@ -35,6 +36,8 @@ _WITHOUT_EFFECT = ("fast", "cog_runtime")
 """Switches of older versions of Cog, still found in files, that Cog passes over now."""
 
 COMPRESSIONS = ("gzip", "zstd", "none")
+PROVIDERS = ("auto", "debian", "standalone", "base")
+"""Where the interpreter may come from."""
 _EXAMPLE = 'start with `build:` and `python_version: "3.13"`, indented, below it'
 
 
@@ -149,11 +152,6 @@ def _read_python(build: Section, findings: Findings) -> tuple[PythonVersion, str
     value = build.take("python_version")
     if isinstance(value, Scalar):
         version = parse_python_version(value.text.strip(), value.line, findings)
-        if version.patch is not None:
-            message = (
-                f"build.python_version: {version} is taken as {version.short}; the Debian release decides the rest"
-            )
-            findings.warn(value.line, message, f'write `python_version: "{version.short}"`')
     elif value is not None:
         found = describe(value)
         hint = 'write `python_version: "3.13"`'
@@ -261,7 +259,14 @@ def _read_concurrency(top: Section, findings: Findings) -> Concurrency | None:
 
 def _read_settings(top: Section, findings: Findings) -> Settings:
     section = Section(top.take("layerforge"), "layerforge", findings, example="put `ignore:` and the like below it")
-    base = section.text("base")
+    base, python = section.text("base"), section.text("python")
+    try:
+        base = parse_base(base)
+    except InvalidReference as error:
+        findings.refuse(section.line_of("base"), f"layerforge.base: {error.message[:200]}", error.hint)
+    if python and python not in PROVIDERS:
+        message = f"layerforge.python: {shorten(python)!r} is not one of {', '.join(PROVIDERS)}"
+        findings.refuse(section.line_of("python"), message)
     platforms = section.entries("platforms", example="linux/amd64")
     for platform in platforms:
         parse_platform(platform, findings)
@@ -275,4 +280,11 @@ def _read_settings(top: Section, findings: Findings) -> Settings:
         findings.refuse(section.line_of("max_layers"), message, "container engines stop at about 127 layers")
     ignore = section.entries("ignore", example='"data/**"')
     section.finish()
-    return Settings(base, tuple(entry.text for entry in platforms), compression, max_layers or 0, ignore)
+    return Settings(
+        base=base,
+        python="" if python == "auto" else python,
+        platforms=tuple(dict.fromkeys(entry.text for entry in platforms)),
+        compression=compression,
+        max_layers=max_layers or 0,
+        ignore=ignore,
+    )

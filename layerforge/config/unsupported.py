@@ -8,8 +8,15 @@ from __future__ import annotations
 from layerforge.config.values import Config
 from layerforge.errors import Problem
 
-SUPPORTED_PYTHON = (11, 13)
-"""Minor versions that a stable Debian release ships: 3.11 in bookworm, 3.13 in trixie."""
+SUPPORTED_PYTHON = range(10, 15)
+"""Minor versions that the runtime and the schema generator know: 3.10 to 3.14."""
+
+_CHANGES = (
+    "what usually needs changing: pins in the requirements that are older than that Python (numpy < 1.21, "
+    "torch < 1.11, tensorflow < 2.8 have no wheels for it), and imports of collections.Mapping and the like "
+    "(now in collections.abc)"
+)
+"""Source: the release notes of Python 3.10 and the wheels of these packages on PyPI."""
 
 _LATER = "this version of Layerforge cannot do it yet"
 
@@ -21,13 +28,10 @@ def refuse_unsupported(config: Config) -> tuple[Problem, ...]:
         ("build.gpu", config.gpu, "GPU images", "set `gpu: false`, or build with Cog"),
         ("build.cuda", config.gpu and config.cuda, "a choice of CUDA", "delete the key"),
         ("build.cudnn", config.gpu and config.cudnn, "a choice of cuDNN", "delete the key"),
-        ("build.system_packages", config.system_packages, "Debian packages beside the base", "delete what is unused"),
         ("build.pre_install", config.pre_install, "commands during the build", "delete what is unused"),
         ("build.run", config.build_commands, "commands during the build", "delete what is unused"),
         ("train", config.train, "training", "delete the key to build for predictions only"),
         ("weights", config.weights, "managed weights", "put the files into the project, where they get layers too"),
-        ("layerforge.base", settings.base, "a choice of base", "delete the key"),
-        ("layerforge.platforms", settings.platforms, "a choice of platforms", "delete the key"),
         ("layerforge.compression", settings.compression, "a choice of compression", "delete the key"),
         ("layerforge.max_layers", settings.max_layers, "a layer budget", "delete the key"),
         ("layerforge.ignore", settings.ignore, "ignore rules in this file", "write them to .dockerignore"),
@@ -51,6 +55,7 @@ def _problem(config: Config, key: str, message: str, hint: str) -> Problem:
 def _python_problem(config: Config) -> Problem:
     wanted = config.python_version
     nearest = min(SUPPORTED_PYTHON, key=lambda minor: (abs(minor - wanted.minor), -minor))
-    known = " and ".join(f"3.{minor}" for minor in SUPPORTED_PYTHON)
-    message = f"build.python_version: Python {wanted.short} is not supported; there are {known}"
-    return _problem(config, "build.python_version", message, f'write `python_version: "3.{nearest}"`, the nearest')
+    known = f"3.{SUPPORTED_PYTHON[0]} to 3.{SUPPORTED_PYTHON[-1]}"
+    message = f"build.python_version: Python {wanted.short} is not supported; {known} are"
+    hint = f'write `python_version: "3.{nearest}"`, the nearest'
+    return _problem(config, "build.python_version", message, f"{hint}; {_CHANGES}" if wanted.minor < nearest else hint)

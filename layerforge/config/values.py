@@ -90,6 +90,7 @@ class Settings(msgspec.Struct, frozen=True):
     """Layerforge's own settings, the ``layerforge:`` block. Empty means not given."""
 
     base: str = ""
+    python: str = ""
     platforms: tuple[str, ...] = ()
     compression: str = ""
     max_layers: int = 0

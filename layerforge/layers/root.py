@@ -21,12 +21,16 @@ if TYPE_CHECKING:
 class RootRecipe(Recipe, frozen=True, tag="root"):
     """The state of a root of the packages ``debs``: all Debian packages of the image.
 
-    ``release`` is a codename (``trixie``), ``architecture`` Debian's name (``amd64``).
+    ``release`` is a codename (``trixie``), ``architecture`` Debian's name (``amd64``). ``image`` is the manifest of the
+    image below, whose root is added to; None where the packages are all there is. ``certificates`` are those of the
+    site, each as PEM.
     """
 
     debs: tuple[Digest, ...]
     release: str
     architecture: str
+    image: Digest | None = None
+    certificates: tuple[str, ...] = ()
 
 
 def write(recipe: RootRecipe, tar: TarWriter, bench: Workbench) -> None:

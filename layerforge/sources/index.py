@@ -20,9 +20,6 @@ from layerforge.requirements import RequirementLine, Requirements
 from layerforge.sources.http import open_url, redact
 from layerforge.sources.uv import Question, compile_requirements
 
-GLIBC = {"bookworm": 36, "trixie": 41}
-"""The minor version of glibc 2 in each Debian release. Source: packages.debian.org, libc6."""
-
 _MACHINES = {"amd64": "x86_64", "arm64": "aarch64"}
 _OLDEST_GLIBC = {"x86_64": 5, "aarch64": 17}
 _LEGACY = {17: "manylinux2014", 12: "manylinux2010", 5: "manylinux1"}
@@ -33,7 +30,7 @@ def lock_packages(
     requirements: Requirements,
     python: str,
     platform: Platform,
-    release: str,
+    glibc: int,
     previous: Sequence[LockedWheel],
     reporter: Reporter,
     *,
@@ -41,7 +38,8 @@ def lock_packages(
 ) -> tuple[LockedWheel, ...]:
     """The wheels that satisfy ``requirements``, sorted by name, with ``bin`` empty.
 
-    ``python`` is the version as exactly as it is known (``3.13`` or ``3.13.5``), ``release`` a Debian code name.
+    ``python`` is the version as exactly as it is known (``3.13`` or ``3.13.5``), ``glibc`` is the minor version of
+    the glibc 2 below.
     A package of ``previous`` keeps its version, and its wheel, as long as it still fits. ``task`` is what the
     Reporter calls the work.
 
@@ -51,7 +49,7 @@ def lock_packages(
     """
     if not requirements.lines:
         return ()
-    machine, glibc = _describe_target(platform, release)
+    machine = _describe_target(platform)
     reporter.start(task)
     question = Question(requirements, python, machine, glibc, tuple(previous))
     text = compile_requirements(question, reporter)
@@ -110,14 +108,12 @@ def choose_wheel(
     return best[1] if best else None
 
 
-def _describe_target(platform: Platform, release: str) -> tuple[str, int]:
+def _describe_target(platform: Platform) -> str:
     machine = _MACHINES.get(platform.architecture)
     if platform.os != "linux" or machine is None:
         hint = f"the platforms are {', '.join(f'linux/{name}' for name in _MACHINES)}"
         raise ResolveError(f"there are no wheels for {platform}", hint=hint)
-    if release not in GLIBC:
-        raise ResolveError(f"the glibc of Debian {release} is not known", hint=f"known: {', '.join(GLIBC)}")
-    return machine, GLIBC[release]
+    return machine
 
 
 def _accepted_hashes(requirements: Requirements, name: str) -> frozenset[str]:

@@ -94,6 +94,11 @@ class Interpreter:
         self._guard = threading.Lock()
         self._command: tuple[str, ...] = ()
 
+    @property
+    def minor(self) -> str:
+        """The Python that bytecode is made for, as ``3.13``."""
+        return self._lock.python.minor
+
     def compile_bytecode(self, minor: str, sources: Sequence[tuple[str, bytes]]) -> list[bytes | None]:
         """The unchecked-hash ``.pyc`` (PEP 552) of each ``(path in the image, source)``; None where compiling fails.
 

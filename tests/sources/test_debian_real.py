@@ -64,7 +64,7 @@ class Bench:
 def platform_lock(minor: str, store: Store) -> PlatformLock:
     platform = LINUX_AMD64 if host_architecture() == "amd64" else LINUX_ARM64
     found = lock_debian(minor, platform, store)
-    return PlatformLock(str(platform), found.release, found.python, found.base, found.interpreter, (), ())
+    return PlatformLock(str(platform), found.release, found.python, found.base, found.interpreter, (), (), ())
 
 
 @pytest.fixture(scope="module")
@@ -261,7 +261,7 @@ def test_another_python_and_another_processor_are_refused(bench: Bench) -> None:
     with pytest.raises(LayerError, match=r"not 2\.7"):
         bench.compile_bytecode("2.7", [])
     foreign = tuple(_of_architecture(deb, "riscv64") for deb in (*bench.lock.base, *bench.lock.interpreter))
-    lock = PlatformLock("linux/riscv64", bench.lock.release, bench.lock.python, foreign, (), (), ())
+    lock = PlatformLock("linux/riscv64", bench.lock.release, bench.lock.python, foreign, (), (), (), ())
     with pytest.raises(SourceError, match="for this machine"):
         Interpreter(bench.store, lock, bench.material).compile_bytecode(bench.lock.python.minor, [("a.py", b"")])
     own = (*bench.lock.base, *bench.lock.interpreter)

@@ -102,13 +102,13 @@ def lock(
     *entries: str | Requirements,
     platform: Platform = LINUX_AMD64,
     python: str = "3.13.5",
-    release: str = "trixie",
+    glibc: int = 41,
     previous: tuple[LockedWheel, ...] = (),
     reporter: Notes | None = None,
 ) -> tuple[LockedWheel, ...]:
     first = entries[0]
     asked = first if isinstance(first, Requirements) else ask(*(str(entry) for entry in entries))
-    return lock_packages(asked, python, platform, release, previous, reporter or Notes())
+    return lock_packages(asked, python, platform, glibc, previous, reporter or Notes())
 
 
 def names(wheels: tuple[LockedWheel, ...]) -> list[str]:
@@ -149,7 +149,7 @@ def test_markers_go_by_the_target_and_not_by_this_machine(index: LocalIndex) -> 
         index.add(name)
     entries = ("old; python_version<'3.12'", "new; python_full_version>='3.13.2'", "arm; platform_machine=='aarch64'")
     assert names(lock(*entries)) == ["new 1.0"]
-    assert names(lock(*entries, python="3.11.2", release="bookworm")) == ["old 1.0"]
+    assert names(lock(*entries, python="3.11.2", glibc=36)) == ["old 1.0"]
     assert names(lock(*entries, platform=LINUX_ARM64)) == ["arm 1.0", "new 1.0"]
 
 
@@ -170,8 +170,8 @@ def test_the_wheel_is_the_platform_s(index: LocalIndex) -> None:
 def test_wheels_for_a_newer_glibc_than_the_release_has_are_left(index: LocalIndex) -> None:
     index.add("native", "2.0", "cp311-cp311-manylinux_2_38_x86_64")
     index.add("native", "1.0", "cp311-cp311-manylinux_2_36_x86_64")
-    assert names(lock("native", python="3.11", release="bookworm")) == ["native 1.0"]
-    assert names(lock("native", python="3.11", release="trixie")) == ["native 2.0"]
+    assert names(lock("native", python="3.11", glibc=36)) == ["native 1.0"]
+    assert names(lock("native", python="3.11", glibc=41)) == ["native 2.0"]
 
 
 def test_locked_versions_stay(index: LocalIndex) -> None:
@@ -357,11 +357,6 @@ def test_an_unreachable_index(index: LocalIndex, monkeypatch: pytest.MonkeyPatch
 def test_platforms_without_wheels(platform: Platform) -> None:
     with pytest.raises(ResolveError, match="there are no wheels for"):
         lock("app", platform=platform)
-
-
-def test_an_unknown_release() -> None:
-    with pytest.raises(ResolveError, match="glibc of Debian sid"):
-        lock("app", release="sid")
 
 
 def test_complaints_of_uv_are_translated() -> None:

@@ -29,7 +29,7 @@ class Shelf:
             (folder / digest.hex).write_bytes(data)
             debs.append(LockedDeb(name, "1", host_architecture(), "debian", f"pool/{name}.deb", len(data), digest))
         version = LockedPython("3.13", "3.13.5", "debian")
-        self.lock = PlatformLock("linux/amd64", "trixie", version, tuple(debs), (), (), ())
+        self.lock = PlatformLock("linux/amd64", "trixie", version, tuple(debs), (), (), (), ())
         self.found = 0
 
     def find(self, digest: Digest) -> Path:

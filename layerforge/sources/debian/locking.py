@@ -1,8 +1,8 @@
-"""What a Debian image is made of: the release that ships a Python, its base packages, its interpreter's."""
+"""What a Debian image is made of: a release, its base packages, the interpreter's, and those the model wants."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from datetime import datetime
 
 import msgspec
@@ -20,17 +20,21 @@ from layerforge.store import Store
 RELEASES = {"3.11": "bookworm", "3.13": "trixie"}
 """The stable release that ships each Python."""
 
+GLIBC = {"bookworm": 36, "trixie": 41}
+"""The minor version of glibc 2 in each release. Source: packages.debian.org, libc6."""
+
 BASE = ("apt", "ca-certificates", "netbase", "tzdata")
 """What the base holds besides the essential packages."""
 
 
 class LockedDebian(msgspec.Struct, frozen=True):
-    """``base`` and ``interpreter`` are disjoint, each sorted by name."""
+    """``base``, ``interpreter`` and ``system`` are disjoint, each sorted by name."""
 
     release: str
     python: LockedPython
     base: tuple[LockedDeb, ...]
     interpreter: tuple[LockedDeb, ...]
+    system: tuple[LockedDeb, ...] = ()
 
 
 def choose_release(minor: str) -> str:
@@ -56,10 +60,13 @@ def lock_debian(
     store: Store,
     reporter: Reporter = SILENCE,
     *,
+    system: Sequence[str] = (),
     mirrors: Mirrors | None = None,
     now: datetime | None = None,
 ) -> LockedDebian:
     """The Debian packages of an image with Python ``minor`` (``3.13``), as the mirrors have them now.
+
+    ``system`` are the names of packages that the model wants besides.
 
     Raises:
         ResolveError: no release ships that Python, or the archive's packages do not fit together.
@@ -68,10 +75,10 @@ def lock_debian(
     """
     release = choose_release(minor)
     index = open_index(release, architecture_of(platform), store, reporter, mirrors=mirrors, now=now)
-    return choose_packages(index, minor, release)
+    return choose_packages(index, minor, release, system)
 
 
-def choose_packages(index: Index, minor: str, release: str) -> LockedDebian:
+def choose_packages(index: Index, minor: str, release: str, system: Sequence[str] = ()) -> LockedDebian:
     """The packages of :func:`lock_debian`, from an index. Pure.
 
     Raises:
@@ -81,8 +88,10 @@ def choose_packages(index: Index, minor: str, release: str) -> LockedDebian:
     interpreter = resolve(index, [f"python{minor}"], installed=base)
     version = next(package.version for package in interpreter if package.name == f"python{minor}")
     upstream = version.rpartition(":")[2].partition("-")[0]
-    python = LockedPython(minor=minor, version=upstream, provider="debian")
-    return LockedDebian(release, python, lock_packages(base), lock_packages(interpreter))
+    reason = f"Debian {release} ships Python {minor}"
+    python = LockedPython(minor=minor, version=upstream, provider="debian", home="/usr/bin", reason=reason)
+    extra = resolve(index, system, installed=(*base, *interpreter)) if system else ()
+    return LockedDebian(release, python, lock_packages(base), lock_packages(interpreter), lock_packages(extra))
 
 
 def lock_packages(packages: Iterable[Package]) -> tuple[LockedDeb, ...]:
