@@ -25,6 +25,7 @@ PURE = [
     "layerforge.reference",
     "layerforge.requirements",
     "layerforge.schema",
+    "layerforge.shell.evaluate",
 ]
 FORBIDDEN = {"socket", "subprocess", "http.client", "urllib3", "sqlite3", "oras", "requests"}
 EFFECTFUL = {"store", "states", "scan", "build", "resolve", "workbench", "forge", "registry", "cli", "engines", "sinks"}

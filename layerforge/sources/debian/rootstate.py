@@ -2,20 +2,34 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 import msgspec
 
 from layerforge.sources.debian.deb import ControlFile
 from layerforge.sources.debian.slim import is_dropped
 
 
+class Origin(msgspec.Struct, frozen=True):
+    """The file at ``path`` (as shipped, relative to the root) of the package that dpkg records as ``record``."""
+
+    record: str
+    path: str
+
+
 class RootEntry(msgspec.Struct, frozen=True):
-    """One path of the root: a file with ``content``, a link to ``target``, or a folder."""
+    """One path of the root: a ``file`` with ``content``, a ``symlink`` to ``target``, a ``dir``, or ``absent``.
+
+    A file with an ``origin`` has the content of that file of a package. ``absent`` takes away what layers below have.
+    """
 
     kind: str
     content: bytes = b""
     target: str = ""
     mode: int = 0o644
     gid: int = 0
+    uid: int = 0
+    origin: Origin | None = None
 
 
 def file_entry(content: bytes | str, mode: int = 0o644, gid: int = 0) -> RootEntry:
@@ -83,6 +97,18 @@ class DebFacts(msgspec.Struct, frozen=True):
     def name(self) -> str:
         """The package's name."""
         return self.fields["Package"]
+
+
+class RootBase(msgspec.Struct, frozen=True):
+    """A root that exists already, below the layers that are made: that of a base image.
+
+    ``paths`` has everything in it by its path relative to the root, ``contents`` what is known of its files: at least
+    ``/etc/passwd``, ``group``, ``shadow`` and ``gshadow``, the CA bundle and its configuration, ``/etc/ld.so.conf*``,
+    and everything below ``/var/lib/dpkg`` except the lists and sums of packages.
+    """
+
+    paths: Mapping[str, Listed]
+    contents: Mapping[str, bytes]
 
 
 Entries = dict[str, RootEntry]

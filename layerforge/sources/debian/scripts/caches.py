@@ -1,0 +1,53 @@
+"""Caches over the whole root, which many scripts ask for and which are made once, when all of them have been read.
+
+The one place to register such a command: a row in :data:`CACHES`. A maker gets the world as the scripts left it and
+the arguments of the call, and returns what the program would have written. It runs once for each distinct call,
+in the order of the first ones. Which packages' scripts or triggers asked for it does not matter to it: a trigger
+comes to a package's ``postinst triggered``, which is a script and is read like the others.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from layerforge.sources.debian.certificates import certificate_state
+from layerforge.sources.debian.loader import loader_state
+from layerforge.sources.debian.pam import pam_state
+from layerforge.sources.debian.rootstate import Entries
+from layerforge.sources.debian.scripts.world import World
+
+Maker = Callable[[World, tuple[str, ...]], Entries]
+
+
+def contents(world: World, *folders: str) -> dict[str, bytes]:
+    """The known contents of the files below ``folders`` (relative to the root), by path."""
+    found: dict[str, bytes] = {}
+    for folder in folders:
+        for path in world.paths(folder):
+            data = world.read(path) if world.kind(path) == "file" else None
+            if data is not None:
+                found[path] = data
+    return found
+
+
+def _loader(world: World, arguments: tuple[str, ...]) -> Entries:
+    del arguments
+    return loader_state(world.facts.values(), world.architecture)
+
+
+def _certificates(world: World, arguments: tuple[str, ...]) -> Entries:
+    del arguments
+    return certificate_state(contents(world, "usr/share/ca-certificates"))
+
+
+def _pam(world: World, arguments: tuple[str, ...]) -> Entries:
+    del arguments
+    return pam_state(contents(world, "usr/share/pam", "usr/share/pam-configs"))
+
+
+CACHES: dict[str, Maker] = {
+    "ldconfig": _loader,
+    "pam-auth-update": _pam,
+    "update-ca-certificates": _certificates,
+}
+"""Makers by the name of the program."""

@@ -1,0 +1,37 @@
+"""Reads the scripts of all packages of a root in dpkg's order, and collects what they would do."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+import msgspec
+
+from layerforge.sources.debian.rootstate import DebFacts
+from layerforge.sources.debian.scripts.caches import CACHES
+from layerforge.sources.debian.scripts.machine import Machine, ScriptWarning
+from layerforge.sources.debian.scripts.order import configuration_order
+from layerforge.sources.debian.scripts.world import World
+
+
+class Configured(msgspec.Struct, frozen=True):
+    """A root after its packages' scripts: the world as they left it, and what could not be done."""
+
+    world: World
+    warnings: tuple[ScriptWarning, ...]
+
+
+def configure(facts: Iterable[DebFacts], world: World) -> Configured:
+    """Install ``facts`` into ``world``: ``preinst install`` and the files of each, then ``postinst configure``."""
+    machine = Machine(world)
+    ordered = configuration_order(facts)
+    for package in ordered:
+        machine.run(package, "preinst", "install")
+        diverted = {
+            path: target for path, (target, owner) in machine.diversions.items() if owner not in ("", package.name)
+        }
+        world.unpack(package, diverted)
+    for package in ordered:
+        machine.run(package, "postinst", "configure", "")
+    for name, arguments in machine.caches:
+        world.update(CACHES[name](world, arguments))
+    return Configured(world, tuple(machine.warnings))
