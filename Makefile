@@ -1,6 +1,6 @@
 # Layerforge. `make help` lists what there is; `make demo` and `make test` set up a fresh Debian machine by themselves.
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-all lint typecheck bench golden clean venv system
+.PHONY: help demo test test-all lint typecheck bench fidelity golden clean venv system
 
 PYTHON := .venv/bin/python
 PYTEST := $(PYTHON) -m pytest
@@ -35,6 +35,9 @@ typecheck: venv ## check types, strictly
 bench: venv ## measure against docker build + docker push, and print the ratios
 	@.ci/setup bench
 	@$(PYTHON) -m benchmarks
+
+fidelity: venv system ## compare our roots with mmdebstrap's (SETS="trixie/git bookworm/gtk"; needs root)
+	@$(PYTHON) -m tests.fidelity $(SETS)
 
 golden: venv ## write the snapshots of the tests anew (look at the difference before you commit it)
 	@$(PYTEST) -m "not slow" --snapshot-update

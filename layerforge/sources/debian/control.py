@@ -67,7 +67,7 @@ def parse_fields(stanza: str) -> dict[str, str]:
             fields[name] += "\n" + line
         elif line:
             name, _, value = line.partition(":")
-            fields[name] = value.strip()
+            fields[name] = value.lstrip() if name == "Description" else value.strip()  # dpkg keeps what it is given
     return fields
 
 

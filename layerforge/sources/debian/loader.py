@@ -30,6 +30,8 @@ _FLAGS["riscv64"] = 0x1003
 _MAGIC = b"glibc-ld.so.cache1.1"
 _HEADER = struct.Struct("<20sIIB3xI12x")
 _ENTRY = struct.Struct("<iIIIQ")
+_SECTION = struct.Struct("<IIIIII")
+_EXTENSION_MAGIC = 0xEAA42174
 _LITTLE_ENDIAN = 2
 
 
@@ -51,7 +53,13 @@ def loader_state(facts: Iterable[DebFacts], architecture: str) -> Entries:
         seen.add(real)
         for library in sorted(by_folder.get(real, ()), key=lambda item: item.filename):
             found.setdefault(library.soname, f"{folder}/{library.soname}")
-    return {"etc/ld.so.cache": file_entry(encode_cache(found, _FLAGS[architecture]))}
+    return {"etc/ld.so.cache": file_entry(encode_cache(found, _FLAGS[architecture], _name_writer(packages)))}
+
+
+def _name_writer(packages: Iterable[DebFacts]) -> str:
+    """What ldconfig writes at the cache's end about itself: ``PKGVERSION`` and ``RELEASE`` of Debian's glibc."""
+    version = next((package.fields["Version"] for package in packages if package.name == "libc-bin"), "")
+    return f"ldconfig (Debian GLIBC {version}) stable release version {version.partition('-')[0]}" if version else ""
 
 
 def _configured_folders(files: Mapping[str, bytes]) -> list[str]:
@@ -68,21 +76,35 @@ def _real(folder: str) -> str:
     return folder.lstrip("/") if folder.startswith("/usr/") else f"usr{folder}"
 
 
-def encode_cache(libraries: Mapping[str, str], flags: int) -> bytes:
-    """The cache that maps each soname to its path."""
+def encode_cache(libraries: Mapping[str, str], flags: int, writer: str = "") -> bytes:
+    """The cache that maps each soname to its path. ``writer`` is what made it, for people to read."""
     names = sorted(libraries, key=functools.cmp_to_key(_compare), reverse=True)
     start = _HEADER.size + _ENTRY.size * len(names)
-    strings = bytearray()
-    entries: list[bytes] = []
-    for name in names:
-        path = libraries[name].encode()
-        value = start + len(strings)
-        key = value + len(path) - len(name.encode()) if path.endswith(name.encode()) else value + len(path) + 1
-        strings += path + b"\0"
-        if not path.endswith(name.encode()):
-            strings += name.encode() + b"\0"
-        entries.append(_ENTRY.pack(flags, key, value, 0, 0))
-    return _HEADER.pack(_MAGIC, len(names), len(strings), _LITTLE_ENDIAN, 0) + b"".join(entries) + bytes(strings)
+    strings, offsets = _pack_strings({*names, *libraries.values()})
+    entries = [_ENTRY.pack(flags, start + offsets[name], start + offsets[libraries[name]], 0, 0) for name in names]
+    body = b"".join(entries) + strings
+    if not writer:
+        return _HEADER.pack(_MAGIC, len(names), len(strings), _LITTLE_ENDIAN, 0) + body
+    body += bytes(-(_HEADER.size + len(body)) % 4)
+    extension = _HEADER.size + len(body)
+    text = writer.encode()
+    section = _SECTION.pack(_EXTENSION_MAGIC, 1, 0, 0, extension + _SECTION.size, len(text))
+    return _HEADER.pack(_MAGIC, len(names), len(strings), _LITTLE_ENDIAN, extension) + body + section + text
+
+
+def _pack_strings(strings: Iterable[str]) -> tuple[bytes, dict[str, int]]:
+    """The strings, each once, and where each begins; one that ends another is found in it (``elf/stringtable.c``)."""
+    packed = bytearray()
+    offsets: dict[str, int] = {}
+    before = ""
+    for text in sorted(strings, key=lambda text: text[::-1], reverse=True):
+        if before.endswith(text):
+            offsets[text] = offsets[before] + len(before.encode()) - len(text.encode())
+            continue
+        offsets[text] = len(packed)
+        packed += text.encode() + b"\0"
+        before = text
+    return bytes(packed), offsets
 
 
 def _compare(left: str, right: str) -> int:
