@@ -55,7 +55,7 @@ class LocalWorkbench:
         kept = self._store.find_note(TOPIC, digest)
         facts = decode_facts(kept) if kept is not None else None
         if facts is None:
-            facts = read_facts(self.material(digest), where=_name(self._debs[digest]))
+            facts = read_facts(self.material(digest), where=_name(self._debs[digest]), digest=digest)
             self.keep_facts(digest, facts)
         return facts
 

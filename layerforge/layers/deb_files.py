@@ -13,7 +13,7 @@ from layerforge.errors import LayerError
 from layerforge.layers.step import Workbench
 from layerforge.layers.tar import TarWriter
 from layerforge.oci import Digest
-from layerforge.sources.debian.ahead import open_ahead
+from layerforge.sources.debian.ahead import DebSource, open_ahead
 from layerforge.sources.debian.deb import ControlFile, DebEntry, read_entries
 from layerforge.sources.debian.facts import FactCollector
 from layerforge.sources.debian.placement import merge, merge_path, record_name
@@ -34,10 +34,10 @@ def write_debs(
         SourceError: a package cannot be had.
     """
     kept: list[tuple[str, bytes]] = []
-    sources = [(digest.short, functools.partial(bench.material, digest)) for digest in debs]
+    sources = [DebSource(digest, digest.short, functools.partial(bench.material, digest)) for digest in debs]
     with closing(open_ahead(sources)) as packages:
-        for digest, opened in zip(debs, packages, strict=True):
-            control = opened.control.result()
+        for opened in packages:
+            control = opened.control
             name = record_name(control)
             facts = FactCollector(control)
             listing = ["/."]
@@ -55,23 +55,23 @@ def write_debs(
                 else:
                     _write_entry(tar, path, entry, content, name)
             _write_records(tar, name, control, listing)
-            bench.keep_facts(digest, facts.finish())
+            bench.keep_facts(opened.digest, facts.finish())
     return kept
 
 
 def _write_entry(tar: TarWriter, path: str, entry: DebEntry, content: Iterable[bytes], package: str) -> None:
-    owner = {"uid": entry.uid, "gid": entry.gid}
+    mode, uid, gid = entry.mode, entry.uid, entry.gid
     try:
         if entry.kind == "dir":
-            tar.directory(path, mode=entry.mode, **owner)
+            tar.directory(path, mode=mode, uid=uid, gid=gid)
         elif entry.kind == "file":
-            tar.file(path, content, size=entry.size, mode=entry.mode, **owner)
+            tar.file(path, content, size=entry.size, mode=mode, uid=uid, gid=gid)
         elif entry.kind == "symlink":
-            tar.symlink(path, entry.target, **owner)
+            tar.symlink(path, entry.target, uid=uid, gid=gid)
         else:
             target = merge(entry.target, "file")
             if not is_dropped(target):
-                tar.hardlink(path, target, mode=entry.mode, **owner)
+                tar.hardlink(path, target, mode=mode, uid=uid, gid=gid)
     except LayerError as error:
         raise LayerError(error.message, where=f"package {package}") from error
 

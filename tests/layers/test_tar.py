@@ -5,6 +5,7 @@ import hashlib
 import io
 import os
 import shutil
+import struct
 import subprocess
 import tarfile
 import zlib
@@ -18,6 +19,7 @@ from hypothesis import strategies as st
 from layerforge.errors import LayerError
 from layerforge.layers.tar import CHUNK, EPOCH, TRAILER, Layer, TarWriter, encode_header, padding
 from layerforge.oci import LAYER_GZIP, LAYER_TAR, Digest
+from tests.conftest import require
 
 
 def raw_deflate(data: bytes, level: int = 6) -> bytes:
@@ -86,6 +88,20 @@ def test_entries_read_back_with_their_metadata() -> None:
 
 def test_threads_do_not_change_the_bytes() -> None:
     assert make_sample()[0] == make_sample(threads=1)[0] == make_sample(threads=4)[0]
+
+
+@pytest.mark.parametrize("portion", [1000, 1 << 20, (4 << 20) - 1, 1 << 24])
+def test_the_portions_in_which_content_comes_do_not_change_the_bytes(portion: int) -> None:
+    data = hashlib.shake_128(b"").digest(9 << 20)
+
+    def write(size: int) -> bytes:
+        output = io.BytesIO()
+        tar = TarWriter(output)
+        tar.file("a", (data[start : start + size] for start in range(0, len(data), size)), size=len(data))
+        tar.finish()
+        return output.getvalue()
+
+    assert write(portion) == write(len(data))
 
 
 @pytest.mark.parametrize("umask", [0o000, 0o077])
@@ -186,6 +202,32 @@ def test_files_beyond_ustar_s_eight_gibibytes() -> None:
     header = encode_header("big", size=8**11)
     assert len(header) == 1536
     assert read_tar_headers(header)[0].size == 8**11
+
+
+# struct vfs_cap_data of <linux/capability.h>, revision 2: cap_net_raw, permitted and effective
+CAPABILITY = struct.pack("<5I", 0x02000001, 1 << 13, 0, 0, 0)
+
+
+def test_extended_attributes_are_pax_records() -> None:
+    header = encode_header("usr/bin/ping", mode=0o755, xattrs={"security.capability": CAPABILITY})
+    assert b"hdrcharset" not in header and b" SCHILY.xattr.security.capability=" + CAPABILITY + b"\n" in header
+    (member,) = read_tar_headers(header)
+    value = member.pax_headers["SCHILY.xattr.security.capability"]
+    assert (member.name, member.mode, value.encode("utf-8", "surrogateescape")) == ("usr/bin/ping", 0o755, CAPABILITY)
+    assert len(encode_header("usr/bin/ping", xattrs={})) == 512
+
+
+def test_tar_restores_capabilities(tmp_path: Path) -> None:
+    require(os.geteuid() == 0 and shutil.which("tar"), "only root may set capabilities")
+    output = io.BytesIO()
+    tar = TarWriter(output)
+    tar.file("ping", b"ELF", mode=0o755, xattrs={"security.capability": CAPABILITY})
+    tar.file("plain", b"ELF")
+    tar.finish()
+    command = ["tar", "--xattrs", "--xattrs-include=security.*", "-xzf", "-", "-C", str(tmp_path)]
+    subprocess.run(command, input=output.getvalue(), check=True)
+    assert os.getxattr(tmp_path / "ping", "security.capability") == CAPABILITY
+    assert os.listxattr(tmp_path / "plain") == []
 
 
 def test_names_that_are_not_unicode() -> None:

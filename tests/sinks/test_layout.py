@@ -3,6 +3,7 @@ from __future__ import annotations
 import json
 import os
 import shutil
+import struct
 import subprocess
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -16,7 +17,7 @@ from layerforge.sinks import LayoutSink
 from layerforge.store import Store
 from layerforge.validate import validate_image
 from tests.conftest import require
-from tests.made_images import base_layer, code_layer, make_image, put_image
+from tests.made_images import base_layer, code_layer, make_image, put_image, write_layer
 from tests.sinks.test_sinks import Layout, everything_below
 
 
@@ -187,6 +188,17 @@ def test_other_tools_read_it(store: Store, image: Image, tmp_path: Path) -> None
     assert (root / "usr" / "bin" / "tool").samefile(root / "usr" / "bin" / "other")
     weights = (tmp_path / "model" / "model.safetensors").read_bytes()
     assert (root / "src" / "model.safetensors").read_bytes() == weights
+
+
+def test_umoci_restores_capabilities(store: Store, tmp_path: Path) -> None:
+    require(shutil.which("umoci") and os.geteuid() == 0, "umoci is not installed, or this is not root")
+    value = struct.pack("<5I", 0x02000001, 1 << 13, 0, 0, 0)
+    attributes = {"security.capability": value}
+    layer = write_layer(store, lambda tar: tar.file("usr/bin/ping", b"ELF", mode=0o755, xattrs=attributes))
+    out = tmp_path / "out"
+    LayoutSink(out).deliver(store, put_image(store, {"base": layer}).manifest, "r.example.com/team/model:v1")
+    subprocess.run(["umoci", "unpack", "--image", f"{out}:v1", str(tmp_path / "bundle")], check=True)
+    assert os.getxattr(tmp_path / "bundle/rootfs/usr/bin/ping", "security.capability") == value
 
 
 def test_a_layout_that_umoci_made_is_added_to(store: Store, image: Image, tmp_path: Path) -> None:

@@ -10,7 +10,8 @@ import pytest
 import zstandard
 
 from layerforge.errors import LayerError
-from layerforge.sources.debian.ahead import open_ahead
+from layerforge.oci import Digest
+from layerforge.sources.debian.ahead import DebSource, open_ahead
 from layerforge.sources.debian.deb import DebEntry, DebFile, read_entries
 from tests.debian_samples import file_member, make_ar, make_deb, make_tar, special_member
 
@@ -22,6 +23,10 @@ MEMBERS = [
     special_member("./usr/again", tarfile.LNKTYPE, "./usr/tool"),
     file_member("./" + "long/" * 40 + "name", b"deep"),
 ]
+
+
+def source(path: Path) -> DebSource:
+    return DebSource(Digest.of(path.read_bytes()), path.name, lambda: path)
 
 
 def read(data: bytes, folder: Path) -> list[tuple[DebEntry, bytes]]:
@@ -127,8 +132,10 @@ def test_a_tar_that_ends_inside_a_file_is_refused(tmp_path: Path) -> None:
 
 def test_unknown_members_and_formats_are_refused(tmp_path: Path) -> None:
     good = make_deb()
-    with pytest.raises(LayerError, match="more members"):
-        read(good + make_ar([("extra", b"x")])[8:], tmp_path)
+    assert read(good + make_ar([("later", b"x"), ("_gpgorigin", b"odd")])[8:], tmp_path) == []  # deb(5): ignored
+    for rubbish in (b"x", b"x" * 60, make_ar([("later", b"xyz")])[8:-2]):
+        with pytest.raises(LayerError, match=r"rubbish|damaged|cut off"):
+            read(good + rubbish, tmp_path)
     with pytest.raises(LayerError, match="not a Debian package"):
         read(b"PK" + good, tmp_path)
     with pytest.raises(LayerError, match="format 2"):
@@ -152,7 +159,7 @@ def test_packages_are_opened_ahead_in_order(tmp_path: Path) -> None:
         path.write_bytes(make_deb({"Package": f"p{number}"}, [file_member("./f", b"%d" % number * 2_000_000)]))
         paths.append(path)
     seen = []
-    for opened in open_ahead([(path.name, lambda path=path: path) for path in paths]):  # type: ignore[misc]
+    for opened in open_ahead([source(path) for path in paths]):
         with tarfile.open(fileobj=io.BytesIO(b"".join(opened.data))) as tar:
             seen.append(tar.extractfile("./f").read(1))  # type: ignore[union-attr]
     assert seen == [b"%d" % number for number in range(9)]
@@ -164,8 +171,8 @@ def test_an_error_ahead_reaches_the_reader_and_threads_end(tmp_path: Path) -> No
 
     good = tmp_path / "good.deb"
     good.write_bytes(make_deb(members=[file_member("./f", bytes(50_000_000))]))
-    opened = open_ahead([("good", lambda: good), ("bad", fail)])
+    opened = open_ahead([source(good), DebSource(Digest.of(b""), "bad", fail)])
     next(opened)
     with pytest.raises(LayerError, match="cannot be had"):
-        next(opened).control.result()
+        _ = next(opened).control
     opened.close()  # the first one's thread waits with a full queue: this must not hang

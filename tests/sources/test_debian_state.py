@@ -16,11 +16,12 @@ from layerforge.sources.debian.alternatives import Alternative, alternative_stat
 from layerforge.sources.debian.certificates import certificate_state, subject_hash
 from layerforge.sources.debian.deb import ControlFile
 from layerforge.sources.debian.dpkg import database_state, status_stanza
-from layerforge.sources.debian.facts import decode_facts, encode_facts, read_facts, read_soname
+from layerforge.sources.debian.facts import decode_facts, encode_facts, read_facts
 from layerforge.sources.debian.loader import encode_cache, loader_state
 from layerforge.sources.debian.pam import pam_state
 from layerforge.sources.debian.rootstate import DebFacts, Library
 from layerforge.sources.debian.slim import DPKG_CONFIG, is_dropped
+from layerforge.sources.debian.soname import read_soname
 from tests.conftest import require
 from tests.debian_samples import file_member, make_deb, special_member
 

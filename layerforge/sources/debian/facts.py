@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import io
 import zlib
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import closing
@@ -11,19 +10,17 @@ from pathlib import Path
 
 import msgspec
 
-from layerforge.errors import LayerError
+from layerforge.oci import Digest
 from layerforge.sources.debian.control import parse_fields
 from layerforge.sources.debian.deb import ControlFile, DebEntry, DebFile, read_entries
 from layerforge.sources.debian.loader import TRIPLETS
 from layerforge.sources.debian.placement import merge, merge_path, record_name
 from layerforge.sources.debian.rootstate import DebFacts, Library, Listed
+from layerforge.sources.debian.soname import SonameReader
 from layerforge.sources.debian.wanted import REVISION, Wanted
 
 TOPIC = f"deb-facts-{REVISION}"
 """The store's topic for kept facts, by the package's digest."""
-
-_LIBRARY_LIMIT = 512 << 20
-_MACHINES = {"amd64": "EM_X86_64", "arm64": "EM_AARCH64", "armhf": "EM_ARM", "i386": "EM_386"}
 
 
 class FactCollector:
@@ -55,33 +52,32 @@ class FactCollector:
         if entry.kind != "file":
             return content
         is_library = _is_library(path, self._folders)
-        wanted = self._wanted.wants(path, entry.path, entry.size)
-        if not is_library and not wanted and entry.path not in self._conffiles:
+        is_wanted = self._wanted.wants(path, entry.path, entry.size)
+        if not is_library and not is_wanted and entry.path not in self._conffiles:
             return content
-        return self._read(entry, path, content, is_library, wanted)
+        return self._read(entry.path, path, content, is_library, is_wanted)
 
     def _read(
-        self, entry: DebEntry, path: str, content: Iterable[bytes], is_library: bool, wanted: bool
+        self, shipped: str, path: str, content: Iterable[bytes], is_library: bool, is_wanted: bool
     ) -> Iterator[bytes]:
-        if is_library and entry.size > _LIBRARY_LIMIT:
-            raise LayerError(f"{path}: a library of {entry.size:,} bytes")
-        digest = hashlib.md5(usedforsecurity=False)
+        folder, _, filename = path.rpartition("/")
+        digest = hashlib.md5(usedforsecurity=False) if shipped in self._conffiles else None
+        library = SonameReader(filename, self._architecture) if is_library else None
         kept: list[bytes] = []
         for chunk in content:
-            digest.update(chunk)
-            if is_library or wanted:
+            if digest is not None:
+                digest.update(chunk)
+            if library is not None:
+                library.feed(chunk)
+            if is_wanted:
                 kept.append(chunk)
             yield chunk
-        if entry.path in self._conffiles:
-            self._sums[entry.path] = digest.hexdigest()
-        data = b"".join(kept)
-        if wanted:
-            self._files[path] = data
-        if is_library:
-            folder, _, filename = path.rpartition("/")
-            soname = read_soname(data, filename, self._architecture)
-            if soname:
-                self._libraries.append(Library(folder, filename, soname))
+        if digest is not None:
+            self._sums[shipped] = digest.hexdigest()
+        if is_wanted:
+            self._files[path] = b"".join(kept)
+        if library is not None and (soname := library.finish()):
+            self._libraries.append(Library(folder, filename, soname))
 
     def finish(self) -> DebFacts:
         """The facts, once every entry has been read."""
@@ -97,13 +93,14 @@ class FactCollector:
         )
 
 
-def read_facts(path: Path, *, where: str = "") -> DebFacts:
+def read_facts(path: Path, *, where: str = "", digest: Digest | None = None) -> DebFacts:
     """The facts about the package in the file ``path``, read for them alone.
 
     Raises:
         LayerError: it is damaged or unsafe.
+        VerificationError: it is not the one with ``digest``.
     """
-    with DebFile(path, where=where) as deb:
+    with DebFile(path, where=where, digest=digest) as deb:
         collector = FactCollector(deb.control)
         with closing(deb.data_chunks()) as chunks:
             for entry, content in read_entries(chunks, where=f"package {record_name(deb.control)}"):
@@ -140,24 +137,3 @@ def _is_library(path: str, folders: tuple[str, ...]) -> bool:
     """What ldconfig takes for a library: ``lib*`` or ``ld-*`` with ``.so`` in its name (elf/ldconfig.c)."""
     folder, _, filename = path.rpartition("/")
     return ".so" in filename and filename.startswith(("lib", "ld-", "ld.so")) and folder in folders
-
-
-def read_soname(data: bytes, filename: str, architecture: str) -> str:
-    """The DT_SONAME of a shared library, its file name if it has none; empty when it is no library for us."""
-    if not data.startswith(b"\x7fELF"):
-        return ""
-    from elftools.common.exceptions import ELFError  # slow to import, and kept facts need none of it
-    from elftools.elf.dynamic import DynamicSegment
-    from elftools.elf.elffile import ELFFile
-
-    try:
-        elf = ELFFile(io.BytesIO(data))
-        if elf["e_machine"] != _MACHINES.get(architecture, elf["e_machine"]):
-            return ""
-        for segment in elf.iter_segments():
-            if isinstance(segment, DynamicSegment):
-                names = [tag.soname for tag in segment.iter_tags("DT_SONAME")]  # type: ignore[attr-defined]
-                return str(names[0]) if names else filename
-    except (ELFError, ValueError, KeyError, AttributeError) as error:
-        raise LayerError(f"{filename} is a damaged library: {error}") from error
-    return ""
