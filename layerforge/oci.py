@@ -28,6 +28,8 @@ DOCKER_MANIFEST = "application/vnd.docker.distribution.manifest.v2+json"
 DOCKER_INDEX = "application/vnd.docker.distribution.manifest.list.v2+json"
 DOCKER_CONFIG = "application/vnd.docker.container.image.v1+json"
 DOCKER_LAYER_GZIP = "application/vnd.docker.image.rootfs.diff.tar.gzip"
+DOCKER_LAYER_TAR = "application/vnd.docker.image.rootfs.diff.tar"
+DOCKER_LAYER_ZSTD = "application/vnd.docker.image.rootfs.diff.tar.zstd"
 
 REF_NAME = "org.opencontainers.image.ref.name"
 """The annotation that names a manifest in a layout's ``index.json``."""
@@ -134,12 +136,17 @@ class History(msgspec.Struct, frozen=True, omit_defaults=True):
 
     created: str = ""
     created_by: str = ""
+    author: str = ""
     comment: str = ""
     empty_layer: bool = False
 
 
 class ContainerConfig(msgspec.Struct, frozen=True, rename="pascal", omit_defaults=True):
-    """The execution parameters of ``config.md#properties``."""
+    """The execution parameters of ``config.md#properties``, and of Docker's image specification 1.2 what it has more.
+
+    The latter are ``healthcheck`` (times in nanoseconds), ``shell`` and ``stop_timeout`` (seconds); engines but Docker
+    pass over them.
+    """
 
     user: str = ""
     exposed_ports: dict[str, dict[str, str]] = {}
@@ -150,10 +157,13 @@ class ContainerConfig(msgspec.Struct, frozen=True, rename="pascal", omit_default
     working_dir: str = ""
     labels: dict[str, str] = {}
     stop_signal: str = ""
+    stop_timeout: int = 0
+    healthcheck: dict[str, Any] = {}
+    shell: tuple[str, ...] = ()
 
 
-class ImageConfig(msgspec.Struct, frozen=True):
-    """The configuration blob. ``created`` is RFC 3339."""
+class ImageConfig(msgspec.Struct, frozen=True, rename={"os_version": "os.version", "os_features": "os.features"}):
+    """The configuration blob. ``created`` is RFC 3339. What is UNSET is left out."""
 
     created: str
     architecture: str
@@ -161,6 +171,9 @@ class ImageConfig(msgspec.Struct, frozen=True):
     config: ContainerConfig
     rootfs: RootFS
     history: tuple[History, ...] = ()
+    variant: str | msgspec.UnsetType = msgspec.UNSET
+    os_version: str | msgspec.UnsetType = msgspec.UNSET
+    os_features: tuple[str, ...] | msgspec.UnsetType = msgspec.UNSET
 
 
 def _encode_hook(value: Any) -> Any:

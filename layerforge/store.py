@@ -6,6 +6,7 @@
       oci-layout, index.json    tags, as org.opencontainers.image.ref.name
       blobs/sha256/…            manifests, configs, layers
       files/sha256/…            layers whose bytes are in other files (weights): a list of segments each
+      origins/sha256/…          layers of base images: the repositories that have them
       keys/sha256/…             Step key -> Layer
       materials/sha256/…        downloads, by digest
       notes/<topic>/…           small derived facts, by digest of what they derive from
@@ -39,13 +40,14 @@ import msgspec
 from layerforge.errors import ImageError, StoreError, VerificationError
 from layerforge.layers.tar import Layer
 from layerforge.oci import INDEX, REF_NAME, Descriptor, Digest, Index, decode, encode
+from layerforge.origin import Origin, Repository, add_repository
 from layerforge.segments import Segments, open_segments
 from layerforge.verify import VerifiedReader
 
 T = TypeVar("T")
 
 _LAYOUT = b'{"imageLayoutVersion":"1.0.0"}'
-_FOLDERS = ("blobs/sha256", "files/sha256", "keys/sha256", "materials/sha256", "notes", "roots", "locks", "tmp")
+_FOLDERS = ("blobs/sha256", "files/sha256", "origins/sha256", "keys/sha256", "materials/sha256", "notes", "roots", "locks", "tmp")
 
 
 def default_home() -> Path:
@@ -206,6 +208,17 @@ class Store:
     def find_segments(self, digest: Digest) -> Segments | None:
         """The segments of a blob that lies in other files, or None."""
         return self._read_record(self.root / "files" / "sha256" / digest.hex, Segments)
+
+    def add_origin(self, descriptor: Descriptor, repository: Repository) -> None:
+        """Remember that ``repository`` has the blob, whether it is here or not. Idempotent."""
+        known = self.find_origin(descriptor.digest)
+        origin = add_repository(known, descriptor.size, repository)
+        if origin != known:
+            self._replace(self.root / "origins" / "sha256" / descriptor.digest.hex, encode(origin))
+
+    def find_origin(self, digest: Digest) -> Origin | None:
+        """Where the blob can be had besides, or None."""
+        return self._read_record(self.root / "origins" / "sha256" / digest.hex, Origin)
 
     # -- layers by key ---------------------------------------------------------------------------------------
 

@@ -1,6 +1,7 @@
 """A read-only registry over a store, on a loopback port: how an engine gets an image without a copy in between.
 
-An engine that pulls asks for the layers that it lacks and no others. Docker takes registries at 127.0.0.0/8 to be
+An engine that pulls asks for the layers that it lacks and no others; those of a base image that the store does not
+hold are fetched into it then. Docker takes registries at 127.0.0.0/8 to be
 plain HTTP; Podman is told. Source of the protocol: the OCI distribution specification, "Pull" (``spec.md#pull``).
 """
 
@@ -18,6 +19,7 @@ from urllib.parse import unquote, urlsplit
 
 import msgspec
 
+from layerforge.blobs import require_blobs
 from layerforge.engines.protocol import LOOPBACK
 from layerforge.errors import ImageError, LayerforgeError
 from layerforge.oci import MANIFEST, Descriptor, Digest
@@ -184,8 +186,8 @@ class _Handler(BaseHTTPRequestHandler):
         try:
             return Descriptor(_UNTYPED, digest, store.blob_path(digest).stat().st_size)
         except FileNotFoundError:
-            segments = store.find_segments(digest)
-            return Descriptor(_UNTYPED, digest, segments.size) if segments else None
+            found = store.find_segments(digest) or store.find_origin(digest)
+            return Descriptor(_UNTYPED, digest, found.size) if found else None
 
     def _answer_blob(self, reference: str, *, body: bool) -> None:
         descriptor = self._find_blob(reference)
@@ -206,6 +208,7 @@ class _Handler(BaseHTTPRequestHandler):
         if not body:
             self._head(status, _UNTYPED, end - start, digest=descriptor.digest, extra=extra)
             return
+        require_blobs(self._blobs.store, (descriptor,), self._blobs.reporter)
         with self._blobs.store.open_blob(descriptor) as reader:
             self._head(status, _UNTYPED, end - start, digest=descriptor.digest, extra=extra)
             self._send(cast(BinaryIO, reader), start, end, descriptor.size)

@@ -21,7 +21,7 @@ from layerforge.oci import DOCKER_INDEX, DOCKER_MANIFEST, INDEX, MANIFEST, Descr
 from layerforge.progress import SILENCE, Reporter
 from layerforge.reference import Reference
 from layerforge.registry.failures import Unreachable, redact
-from layerforge.registry.retry import Retry
+from layerforge.registry.retry import ATTEMPTS, Retry
 from layerforge.registry.session import Session
 from layerforge.registry.transport import Answer, Body, read_answer
 from layerforge.verify import VerifiedReader
@@ -182,17 +182,27 @@ class Registry:
         return self._retry.repeat(once)
 
     def read_blob(self, descriptor: Descriptor) -> VerifiedReader:
-        """The blob's bytes, verified as they are read. Close it.
+        """The blob's bytes, verified as they are read. Close it. A broken connection is taken up where it broke.
 
         Raises:
-            RegistryError: it is not there, or the registry refused; also while reading, when the connection breaks.
+            RegistryError: it is not there, or the registry refused; also while reading, when the connection breaks for
+                good.
         """
+        source = _BlobSource(lambda start: self._open_blob(descriptor, start), self._retry)
+        return VerifiedReader(source, descriptor.digest, descriptor.size, what=source.where)
 
-        def once(_: int) -> VerifiedReader:
-            response, url = self._session.stream(f"{self._root}/blobs/{descriptor.digest}", self._scope, {})
+    def _open_blob(self, descriptor: Descriptor, start: int) -> tuple[urllib3.BaseHTTPResponse, str]:
+        """The blob from byte ``start`` on."""
+
+        def once(_: int) -> tuple[urllib3.BaseHTTPResponse, str]:
+            path, headers = f"{self._root}/blobs/{descriptor.digest}", {"Range": f"bytes={start}-"} if start else {}
+            response, url = self._session.stream(path, self._scope, headers)
+            if response.status == 206 and start:
+                return response, url
             if response.status != 200:
                 raise self._session.refuse(read_answer(response, "GET", url), self._scope)
-            return VerifiedReader(_BlobSource(response, url), descriptor.digest, descriptor.size, what=redact(url))
+            _skip(response, start, url)  # a registry need not know ranges
+            return response, url
 
         return self._retry.repeat(once)
 
@@ -266,22 +276,54 @@ def read_pieces(open_blob: Callable[[], Readable], what: str) -> Iterator[memory
 
 
 class _BlobSource:
-    """The body of a response, with broken connections called by their name."""
+    """A blob's body as one stream, though it may take several responses."""
 
-    def __init__(self, response: urllib3.BaseHTTPResponse, url: str) -> None:
-        self._response = response
-        self._url = url
+    def __init__(self, open_at: Callable[[int], tuple[urllib3.BaseHTTPResponse, str]], retry: Retry) -> None:
+        self._open_at = open_at
+        self._retry = retry
+        self._response, self._url = open_at(0)
+        self._position = 0
+        self._breaks = 0
+
+    @property
+    def where(self) -> str:
+        """Where it is read, for messages."""
+        return redact(self._url)
 
     def readinto(self, buffer: memoryview, /) -> int:
-        try:
-            data = self._response.read(len(buffer))
-        except (urllib3.exceptions.HTTPError, OSError) as error:
-            raise Unreachable.of(error, "GET", self._url) from error
+        while True:
+            self._retry.check()
+            try:
+                data = self._response.read(len(buffer))
+                break
+            except (urllib3.exceptions.HTTPError, OSError) as error:
+                self._response.close()
+                failure = Unreachable.of(error, "GET", self._url)
+                self._breaks += 1
+                if self._breaks == ATTEMPTS:
+                    raise failure from error
+                self._response, self._url = self._open_at(self._position)
+        if data:
+            self._breaks = 0
         buffer[: len(data)] = data
+        self._position += len(data)
         return len(data)
 
     def close(self) -> None:
         self._response.close()
+
+
+def _skip(response: urllib3.BaseHTTPResponse, count: int, url: str) -> None:
+    """Pass over the first ``count`` bytes of ``response``."""
+    try:
+        while count:
+            data = response.read(min(count, CHUNK))
+            if not data:
+                break  # shorter than before: who reads on finds out
+            count -= len(data)
+    except (urllib3.exceptions.HTTPError, OSError) as error:
+        response.close()
+        raise Unreachable.of(error, "GET", url) from error
 
 
 def _compare_digests(answer: Answer, digest: Digest) -> None:

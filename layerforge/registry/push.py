@@ -1,5 +1,8 @@
 """Sends an image from the store to a registry: what is missing, in parallel, and the manifest last.
 
+A layer of a base image that the store does not hold is mounted from the base's repository where that is in the same
+registry, and else passed on from the one registry to the other, through memory only.
+
 The tag's present manifest is read first. If it is the same, that one request is all; if not, the blobs that it lists
 are in the repository and are not asked for again.
 """
@@ -11,13 +14,16 @@ from concurrent.futures import FIRST_EXCEPTION, Future, ThreadPoolExecutor, wait
 
 import msgspec
 
+from layerforge.blobs import is_elsewhere
 from layerforge.errors import ImageError, InvalidReference, LayerforgeError, RegistryError, VerificationError
 from layerforge.oci import DOCKER_INDEX, INDEX, Descriptor, Digest, ImageConfig, Index, Manifest, decode
 from layerforge.progress import SILENCE, Reporter, format_size
 from layerforge.reference import Reference
 from layerforge.registry.client import Registry
+from layerforge.registry.pull import Origins
 from layerforge.registry.retry import Stopped
 from layerforge.store import Store
+from layerforge.verify import VerifiedReader
 
 JOBS = 4
 _BLOBS_MISSING = frozenset({"MANIFEST_BLOB_UNKNOWN", "BLOB_UNKNOWN"})
@@ -51,7 +57,7 @@ def push_image(
         RegistryError: the registry refused, or could not be reached.
         VerificationError: a blob in the store is damaged.
         SourceError: a file that a layer is read from has changed.
-        StoreError: the store lacks a blob.
+        StoreError: neither the store nor a registry that it knows of has a blob.
     """
     if reference.digest and reference.digest != manifest.digest:
         raise InvalidReference(f"the image to push has digest {manifest.digest}", where=str(reference))
@@ -59,8 +65,11 @@ def push_image(
     task = f"push {reference}"
     reporter.start(task, sum(_measure(document).values()))
     stop = threading.Event()
-    with Registry(reference, insecure=insecure, reporter=reporter, stop=stop) as registry:
-        push = _Push(store, registry, reporter, stop, jobs, mount_from, task)
+    with (
+        Registry(reference, insecure=insecure, reporter=reporter, stop=stop) as registry,
+        Origins(store, reporter=reporter, stop=stop) as origins,
+    ):
+        push = _Push(store, registry, origins, reporter, stop, jobs, mount_from, task)
         push.run(document, reference.tag or manifest.digest)
     reporter.finish(task, format_size(push.sent) if push.sent else "pushed" if push.changed else "up to date")
     return manifest
@@ -71,6 +80,7 @@ class _Push:
         self,
         store: Store,
         registry: Registry,
+        origins: Origins,
         reporter: Reporter,
         stop: threading.Event,
         jobs: int,
@@ -79,6 +89,7 @@ class _Push:
     ) -> None:
         self._store = store
         self._registry = registry
+        self._origins = origins
         self._reporter = reporter
         self._stop = stop
         self._jobs = jobs
@@ -137,9 +148,8 @@ class _Push:
         if self._stop.is_set():
             raise Stopped
         try:
-            sent = self._registry.push_blob(
-                blob, lambda: self._store.open_blob(blob), mount_from=self._mount_from, task=self._task
-            )
+            mount_from = (*self._origins.neighbours(blob, self._registry.reference), *self._mount_from)
+            sent = self._registry.push_blob(blob, lambda: self._open(blob), mount_from=mount_from, task=self._task)
         except BaseException:
             self._stop.set()  # here and now, before this thread takes the next blob
             raise
@@ -148,6 +158,9 @@ class _Push:
             self._reporter.note(f"pushed {title} ({format_size(blob.size)})")
         else:
             self._reporter.advance(self._task, blob.size)
+
+    def _open(self, blob: Descriptor) -> VerifiedReader:
+        return self._origins.open_blob(blob) if is_elsewhere(self._store, blob) else self._store.open_blob(blob)
 
 
 def _choose_error(futures: list[Future[None]]) -> BaseException:

@@ -12,6 +12,7 @@ import tarfile
 import tempfile
 from pathlib import Path
 
+from layerforge.blobs import list_blobs, require_blobs
 from layerforge.errors import LayerforgeError
 from layerforge.layers.tar import TRAILER, Writable, encode_header, padding
 from layerforge.oci import DOCKER_INDEX, INDEX, Descriptor, Index, Manifest, decode, encode
@@ -21,7 +22,6 @@ from layerforge.sinks.content import (
     LAYOUT,
     copy_blob,
     format_name,
-    list_blobs,
     name_manifest,
     parse_name,
     translate_output_errors,
@@ -53,6 +53,7 @@ class ArchiveSink:
         self.check(name)
         reference = parse_name(name)
         blobs = list_blobs(store, manifest)
+        require_blobs(store, blobs, self._reporter)
         task = f"write {self._path}"
         self._reporter.start(task, sum(blob.size for blob in blobs))
         path = Path(os.path.realpath(self._path))

@@ -15,16 +15,7 @@ from pathlib import Path
 import msgspec
 
 from layerforge.errors import InvalidReference, LayerforgeError
-from layerforge.oci import (
-    DOCKER_INDEX,
-    INDEX,
-    REF_NAME,
-    Descriptor,
-    Digest,
-    Index,
-    Manifest,
-    decode,
-)
+from layerforge.oci import REF_NAME, Descriptor
 from layerforge.reference import DOCKER_HUB, Reference, parse_reference
 from layerforge.store import Store
 
@@ -57,29 +48,6 @@ def name_manifest(manifest: Descriptor, reference: Reference) -> Descriptor:
     """The entry of ``manifest`` in a layout's ``index.json``."""
     names = {REF_NAME: reference.tag, FULL_NAME: format_name(reference)}
     return msgspec.structs.replace(manifest, annotations={**manifest.annotations, **names})
-
-
-def list_blobs(store: Store, descriptor: Descriptor) -> tuple[Descriptor, ...]:
-    """Every blob of an image or index, itself included, each once, sorted by digest.
-
-    Raises:
-        ImageError: a document cannot be understood.
-        StoreError: the store lacks one.
-    """
-    found: dict[Digest, Descriptor] = {}
-
-    def visit(descriptor: Descriptor) -> None:
-        found[descriptor.digest] = descriptor
-        data = store.read_blob(descriptor)
-        if descriptor.media_type in (INDEX, DOCKER_INDEX):
-            for child in decode(data, Index, what=f"index {descriptor.digest}").manifests:
-                visit(child)
-            return
-        manifest = decode(data, Manifest, what=f"manifest {descriptor.digest}")
-        found.update({blob.digest: blob for blob in (manifest.config, *manifest.layers)})
-
-    visit(descriptor)
-    return tuple(found[digest] for digest in sorted(found))
 
 
 def copy_blob(store: Store, descriptor: Descriptor, write: Callable[[memoryview], object]) -> None:

@@ -14,10 +14,11 @@ from typing import Any
 
 import msgspec
 
+from layerforge.blobs import list_blobs, require_blobs
 from layerforge.errors import LayerforgeError
 from layerforge.oci import INDEX, REF_NAME, Descriptor, builtins
 from layerforge.progress import SILENCE, Reporter, format_size
-from layerforge.sinks.content import LAYOUT, copy_blob, list_blobs, name_manifest, parse_name, translate_output_errors
+from layerforge.sinks.content import LAYOUT, copy_blob, name_manifest, parse_name, translate_output_errors
 from layerforge.store import Store
 
 
@@ -59,6 +60,7 @@ class LayoutSink:
         self.check(name)
         entry = name_manifest(manifest, parse_name(name))
         delivery = _Delivery(store, list_blobs(store, manifest), entry, f"write {self._path}")
+        require_blobs(store, delivery.blobs, self._reporter)
         size = sum(blob.size for blob in delivery.blobs)
         self._reporter.start(delivery.task, size)
         path = Path(os.path.realpath(self._path))
