@@ -47,7 +47,17 @@ from layerforge.verify import VerifiedReader
 T = TypeVar("T")
 
 _LAYOUT = b'{"imageLayoutVersion":"1.0.0"}'
-_FOLDERS = ("blobs/sha256", "files/sha256", "origins/sha256", "keys/sha256", "materials/sha256", "notes", "roots", "locks", "tmp")
+_FOLDERS = (
+    "blobs/sha256",
+    "files/sha256",
+    "origins/sha256",
+    "keys/sha256",
+    "materials/sha256",
+    "notes",
+    "roots",
+    "locks",
+    "tmp",
+)
 
 
 def default_home() -> Path:
