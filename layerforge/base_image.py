@@ -167,11 +167,9 @@ def merge_environment(base: Mapping[str, str], ours: Mapping[str, str]) -> dict[
 
     PATH is not replaced: ``/usr/local/bin`` goes to its front, and what is always looked at to its end.
     """
-    merged = {**_DEFAULTS, **base, **ours}
-    if "PATH" not in ours:
-        known = [folder for folder in base.get("PATH", "").split(":") if folder]
-        merged["PATH"] = ":".join(dict.fromkeys((PATH[0], *known, *PATH)))
-    return merged
+    known = [folder for folder in base.get("PATH", "").split(":") if folder]
+    path = {"PATH": ":".join(dict.fromkeys((PATH[0], *known, *PATH)))}
+    return {**path, **_DEFAULTS, **base, **path, **ours}
 
 
 def merge_container(base: ContainerConfig, ours: ContainerConfig) -> ContainerConfig:

@@ -66,7 +66,7 @@ def build_image(
         with open_bench() as bench:
             layers.update(_make_layers(missing, store, bench, reporter))
     named = tuple(NamedLayer(step.name, keys[step.name], layers[step.name]) for step in plan.steps)
-    image = assemble_image(named, plan.container, plan.platform, created, plan.annotations)
+    image = assemble_image(named, plan.container, plan.platform, created, plan.annotations, plan.base)
     store.put_bytes(image.config_bytes, CONFIG)
     store.put_bytes(image.manifest_bytes, MANIFEST)
     return BuiltImage(image, tuple(step.name for step in missing))

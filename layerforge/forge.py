@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
+from layerforge.base_image import BaseImage
 from layerforge.build import build_image
 from layerforge.certificates import read_site_certificates
 from layerforge.config import Config, decode_config, parse_base, refuse_unsupported
@@ -27,6 +28,7 @@ from layerforge.project import Project
 from layerforge.runtime_files import list_runtime_files
 from layerforge.scan import scan_project
 from layerforge.schema import generate_schema
+from layerforge.sources.base.fetch import load_base
 from layerforge.states import FileStates
 from layerforge.store import Store
 
@@ -135,10 +137,10 @@ def build_model(
         section = sections[str(platform)]
         if len(platforms) > 1:
             reporter.note(f"{platform}:")
-        plan = plan_image(config, section, project, runtime, schema, certificates)
-        built = build_image(
-            plan, store, _bench_opener(store, lock, section, folder, reporter), options.created, reporter
-        )
+        base = load_base(section.image, platform, store, reporter) if section.image else None
+        plan = plan_image(config, section, project, runtime, schema, certificates, base)
+        open_bench = _bench_opener(store, lock, section, folder, reporter, base)
+        built = build_image(plan, store, open_bench, options.created, reporter)
         images.append(built.image)
         made |= dict.fromkeys(built.made)
     manifest = images[0].manifest
@@ -149,12 +151,12 @@ def build_model(
 
 
 def _bench_opener(
-    store: Store, lock: Lock, section: PlatformLock, folder: Path, reporter: Reporter
+    store: Store, lock: Lock, section: PlatformLock, folder: Path, reporter: Reporter, base: BaseImage | None
 ) -> Callable[[], LocalWorkbench]:
     def open_bench() -> LocalWorkbench:
         from layerforge.workbench import LocalWorkbench  # what it imports is needed for missing layers only
 
-        return LocalWorkbench(store, lock, section, folder, reporter)
+        return LocalWorkbench(store, lock, section, folder, reporter, base)
 
     return open_bench
 

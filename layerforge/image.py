@@ -10,6 +10,7 @@ from datetime import datetime, timezone
 
 import msgspec
 
+from layerforge.base_image import BaseImage
 from layerforge.layers.tar import Layer
 from layerforge.oci import (
     CONFIG,
@@ -59,20 +60,26 @@ def assemble_image(
     platform: Platform,
     created: int,
     annotations: dict[str, str],
+    base: BaseImage | None = None,
 ) -> Image:
-    """Put ``layers`` (bottom first) together. ``created`` is in seconds since 1970."""
+    """Put ``layers`` (bottom first) together, upon those of ``base``. ``created`` is in seconds since 1970."""
     time = format_time(created)
+    below = base.layers if base is not None else ()
+    history = tuple(History(created=time, created_by=f"layerforge {named.name}") for named in layers)
     config = ImageConfig(
         created=time,
         architecture=platform.architecture,
         os=platform.os,
         config=container,
-        rootfs=RootFS("layers", tuple(named.layer.diff_id for named in layers)),
-        history=tuple(History(created=time, created_by=f"layerforge {named.name}") for named in layers),
+        rootfs=RootFS("layers", tuple(layer.diff_id for layer in (*below, *(named.layer for named in layers)))),
+        history=history if base is None else base.history + history,
+        variant=msgspec.UNSET if base is None else base.variant,
+        os_version=msgspec.UNSET if base is None else base.os_version,
+        os_features=msgspec.UNSET if base is None else base.os_features,
     )
     config_bytes = encode(config)
     config_descriptor = Descriptor(CONFIG, Digest.of(config_bytes), len(config_bytes))
-    descriptors = tuple(_annotate(named) for named in layers)
+    descriptors = tuple(layer.descriptor for layer in below) + tuple(_annotate(named) for named in layers)
     manifest_bytes = encode(Manifest(2, MANIFEST, config_descriptor, descriptors, annotations))
     manifest = Descriptor(MANIFEST, Digest.of(manifest_bytes), len(manifest_bytes), platform=platform)
     return Image(manifest, manifest_bytes, config_descriptor, config_bytes, descriptors)

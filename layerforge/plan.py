@@ -9,9 +9,11 @@ from typing import Any
 import msgspec
 
 from layerforge import __version__
+from layerforge.base_image import BaseImage, annotate, merge_container, merge_environment
 from layerforge.config import Config
 from layerforge.layers.code import CodeRecipe
 from layerforge.layers.debian import DebianRecipe
+from layerforge.layers.environment import EnvironmentRecipe
 from layerforge.layers.python import PythonRecipe
 from layerforge.layers.root import RootRecipe
 from layerforge.layers.runtime import RuntimeRecipe
@@ -24,16 +26,19 @@ from layerforge.oci import ContainerConfig, Digest, Platform, encode
 from layerforge.project import Project, ProjectFile
 
 CA_BUNDLE = "/etc/ssl/certs/ca-certificates.crt"
-PATH = "/usr/local/bin:/usr/local/sbin:/usr/sbin:/usr/bin:/sbin:/bin"
 
 
 class Plan(msgspec.Struct, frozen=True):
-    """An image before anything of it is made: Steps bottom first, and what the container needs to know."""
+    """An image before anything of it is made: Steps bottom first, and what the container needs to know.
+
+    The Steps' layers go on top of those of ``base``.
+    """
 
     platform: Platform
     steps: tuple[Step, ...]
     container: ContainerConfig
     annotations: dict[str, str]
+    base: BaseImage | None = None
 
 
 def plan_image(
@@ -43,11 +48,12 @@ def plan_image(
     runtime: tuple[TreeFile, ...],
     schema: dict[str, Any],
     certificates: tuple[str, ...] = (),
+    base: BaseImage | None = None,
 ) -> Plan:
     """Plan one platform's image.
 
     ``runtime`` are the files of the bundled runtime; ``schema`` is the model's OpenAPI document; ``certificates`` are
-    those of the site, each as PEM.
+    those of the site, each as PEM; ``base`` is the image that ``lock.image`` names.
     """
     platform = parse_platform(lock.platform)
     minor = lock.python.minor
@@ -76,8 +82,8 @@ def plan_image(
             size=sum(wheel.size for wheel in lock.runtime),
         ),
     ]
-    container = _plan_container(config, lock, document, trusting=bool(certificates))
-    return Plan(platform, tuple(steps), container, {})
+    container = _plan_container(config, lock, document, base, trusting=bool(certificates))
+    return Plan(platform, tuple(steps), container, annotate(base) if base is not None else {}, base)
 
 
 def parse_platform(text: str) -> Platform:
@@ -86,6 +92,8 @@ def parse_platform(text: str) -> Platform:
 
 
 def _plan_system(lock: PlatformLock, platform: Platform, certificates: tuple[str, ...]) -> list[Step]:
+    if lock.image is not None:
+        return _plan_upon(lock, lock.image.manifest, platform, certificates)
     interpreter = _digests(lock.interpreter)
     steps = [
         Step("base", DebianRecipe(debs=_digests(lock.base)), size=_total(lock.base)),
@@ -104,6 +112,25 @@ def _plan_system(lock: PlatformLock, platform: Platform, certificates: tuple[str
         certificates=certificates,
     )
     return [*steps, Step("root", root, after=tuple(step.name for step in steps))]
+
+
+def _plan_upon(lock: PlatformLock, image: Digest, platform: Platform, certificates: tuple[str, ...]) -> list[Step]:
+    """What goes between a base image and the packages: only what the base lacks."""
+    steps: list[Step] = []
+    if lock.python.provider == "base":
+        steps.append(Step("python", EnvironmentRecipe(lock.python.home, lock.python.minor, lock.python.version)))
+    if lock.system:
+        steps.append(Step("system", DebianRecipe(debs=_digests(lock.system)), size=_total(lock.system)))
+    if lock.debs or certificates:
+        root = RootRecipe(
+            debs=_digests(lock.debs),
+            release=lock.release,
+            architecture=platform.architecture,
+            image=image,
+            certificates=certificates,
+        )
+        steps.append(Step("root", root, after=tuple(step.name for step in steps)))
+    return steps
 
 
 def _digests(debs: Iterable[LockedDeb]) -> tuple[Digest, ...]:
@@ -147,10 +174,10 @@ def _place(file: ProjectFile, folder: str) -> TreeFile:
     return TreeFile(f"{folder}/{file.path}", file.path, file.size, file.mode, file.digest, file.link)
 
 
-def _plan_container(config: Config, lock: PlatformLock, document: str, *, trusting: bool) -> ContainerConfig:
+def _plan_container(
+    config: Config, lock: PlatformLock, document: str, base: BaseImage | None, *, trusting: bool
+) -> ContainerConfig:
     environment = {
-        "PATH": PATH,
-        "LANG": "C.UTF-8",
         "PYTHONUNBUFFERED": "1",
         "R8_COG_VERSION": f"layerforge/{__version__}",
         "R8_PYTHON_VERSION": lock.python.version,
@@ -160,8 +187,9 @@ def _plan_container(config: Config, lock: PlatformLock, document: str, *, trusti
     if config.target is not None:
         environment["COG_PREDICT_TYPE_STUB"] = str(config.target)
     environment.update(config.env)
+    environment = merge_environment(base.env if base is not None else {}, environment)
     freeze = "\n".join(f"{wheel.name}=={wheel.version}" for wheel in lock.packages)
-    return ContainerConfig(
+    container = ContainerConfig(
         exposed_ports={"5000/tcp": {}},
         env=tuple(f"{name}={value}" for name, value in environment.items()),
         cmd=("python", "-m", "cog.server.http"),
@@ -174,3 +202,4 @@ def _plan_container(config: Config, lock: PlatformLock, document: str, *, trusti
         },
         stop_signal="SIGTERM",
     )
+    return merge_container(base.container, container) if base is not None else container

@@ -6,11 +6,11 @@ from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 
 from layerforge.bins import assign_bins
-from layerforge.errors import ResolveError
 from layerforge.lock import Lock, LockedWheel, PlatformLock
 from layerforge.plan import parse_platform
 from layerforge.progress import Reporter
 from layerforge.request import Request
+from layerforge.resolve_upon import resolve_upon
 from layerforge.sources.debian import GLIBC, choose_release, lock_debian
 from layerforge.sources.index import lock_packages
 from layerforge.store import Store
@@ -44,7 +44,7 @@ def _resolve_platform(
     request: Request, name: str, likely: PlatformLock | None, store: Store, reporter: Reporter
 ) -> PlatformLock:
     if request.base:
-        raise ResolveError("an image of a registry cannot be built upon yet", where=request.path, hint="leave base out")
+        return resolve_upon(request, name, likely, store, reporter)
     platform = parse_platform(name)
     glibc = GLIBC[choose_release(request.minor)]
     old_packages = likely.packages if likely else ()

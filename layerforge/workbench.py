@@ -8,15 +8,19 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import BinaryIO, cast
 
+from layerforge.base_image import BaseImage
 from layerforge.errors import SourceError
 from layerforge.lock import Lock, LockedDeb, LockedWheel, PlatformLock
 from layerforge.oci import Digest
 from layerforge.platforms import host_platform
 from layerforge.progress import Reporter
 from layerforge.runtime_files import PREFIX, runtime_root
+from layerforge.sources.base.fetch import load_base, lock_base
+from layerforge.sources.base.programs import unpack_python
+from layerforge.sources.base.scan import scan_base
 from layerforge.sources.debian import debian_urls, lock_debian
 from layerforge.sources.debian.facts import TOPIC, decode_facts, encode_facts, read_facts
-from layerforge.sources.debian.rootstate import DebFacts
+from layerforge.sources.debian.rootstate import DebFacts, RootBase
 from layerforge.sources.http import download
 from layerforge.sources.interpreter import Interpreter
 from layerforge.store import Store
@@ -26,10 +30,20 @@ from layerforge.verify import VerifiedReader
 class LocalWorkbench:
     """The Workbench of a real build of the platform ``section`` of ``lock``. ``project`` is the model's folder.
 
+    ``image`` is the base image that ``section`` names.
+
     Use it as a context manager; threads end with it.
     """
 
-    def __init__(self, store: Store, lock: Lock, section: PlatformLock, project: Path, reporter: Reporter) -> None:
+    def __init__(
+        self,
+        store: Store,
+        lock: Lock,
+        section: PlatformLock,
+        project: Path,
+        reporter: Reporter,
+        image: BaseImage | None = None,
+    ) -> None:
         self.reporter = reporter
         self.compressors = ThreadPoolExecutor(os.cpu_count() or 1)
         self._store = store
@@ -37,7 +51,9 @@ class LocalWorkbench:
         self._lock = lock
         self._debs = {deb.digest: deb for deb in section.debs}
         self._wheels = {wheel.digest: wheel for wheel in (*section.packages, *section.runtime)}
-        self._interpreter = Interpreter(store, section, self.material, self._find_host_debs)
+        self._section = section
+        self._image = image
+        self._interpreter = Interpreter(store, section, self.material, self._find_host_debs, self._unpack_base_python)
 
     def __enter__(self) -> LocalWorkbench:
         return self
@@ -80,6 +96,26 @@ class LocalWorkbench:
     def compile_bytecode(self, minor: str, sources: Sequence[tuple[str, bytes]]) -> list[bytes | None]:
         """Unchecked-hash bytecode for the image's Python."""
         return self._interpreter.compile_bytecode(minor, sources)
+
+    def base_root(self) -> RootBase:
+        """The root of the base image; its layers are read once."""
+        assert self._image is not None, "only a plan upon a base asks for it"
+        root = scan_base(self._image, self._store, self.reporter)
+        return RootBase(root.paths, root.contents)
+
+    def _unpack_base_python(self) -> Path:
+        """The base's Python for this machine: where the image is for another one, that of the same base for this."""
+        image, python, host = self._image, self._section.python, host_platform()
+        assert image is not None, "a lock with a base's Python names the base"
+        if self._section.platform != str(host):
+            assert self._section.image is not None
+            here = next((each.image for each in self._lock.platforms if each.platform == str(host)), None)
+            if here is not None:
+                image = load_base(here, host, self._store, self.reporter)
+            else:
+                _, image = lock_base(self._section.image.reference, host, self._store, self.reporter)
+        root = scan_base(image, self._store, self.reporter)
+        return unpack_python(image, root, python.home, python.minor, self._store, self.reporter)
 
     def _find_host_debs(self) -> tuple[LockedDeb, ...]:
         """The packages of an interpreter of the same release for this machine: the lock's, else the archive's."""

@@ -21,7 +21,7 @@ from layerforge.oci import Digest, encode
 from layerforge.progress import Reporter
 
 if TYPE_CHECKING:
-    from layerforge.sources.debian.rootstate import DebFacts
+    from layerforge.sources.debian.rootstate import DebFacts, RootBase
 
 FORMAT = 2
 """Raised by hand whenever the same Recipe would give other bytes. It is part of every key."""
@@ -93,6 +93,14 @@ class Workbench(Protocol):
 
     def keep_facts(self, digest: Digest, facts: DebFacts) -> None:
         """Keep the facts about a Debian package that has just been read whole, for :meth:`facts`."""
+
+    def base_root(self) -> RootBase:
+        """What the image at the bottom holds; its layers are read at most once.
+
+        Raises:
+            RegistryError: a layer cannot be had.
+            LayerError: a layer is damaged.
+        """
 
     def project_path(self, path: str) -> Path:
         """Where a file of the project lies on this machine."""

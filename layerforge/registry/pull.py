@@ -121,7 +121,7 @@ def _pull_blob(store: Store, origins: Origins, blob: Descriptor, reporter: Repor
         with origins.open_blob(blob) as reader, store.write_blob() as writer:
             try:
                 while count := reader.readinto(buffer):
-                    writer.write(buffer[:count])
+                    writer.write(buffer[:count])  # type: ignore[arg-type]
                     reporter.advance(task, count)
             except VerificationError as error:
                 error.hint = "the registry gave other bytes than its manifest names: push the base there again"

@@ -59,6 +59,9 @@ while header := receive.read(8):
     send.flush()
 """
 
+_FLAGS = ("-s", "-S", "-B", "-X", "utf8", "-c", _PROGRAM)
+"""Not ``-I``, which would pass over PYTHONHASHSEED."""
+
 
 def host_architecture() -> str:
     """Debian's name for this machine's processor.
@@ -77,7 +80,9 @@ class Interpreter:
     """The interpreter of ``lock`` made to run here; ``find`` gives a package's file by digest.
 
     When the lock is for another architecture than this machine's, ``find_host`` must give the packages of the same
-    release for this machine. Nothing is unpacked before the first use. Safe to use from several threads.
+    release for this machine. Where the interpreter is a base image's, ``unpack_base`` gives the folder that
+    :func:`layerforge.sources.base.programs.unpack_python` makes for this machine. Nothing is unpacked before the first
+    use. Safe to use from several threads.
     """
 
     def __init__(
@@ -86,8 +91,10 @@ class Interpreter:
         lock: PlatformLock,
         find: Callable[[Digest], Path],
         find_host: Callable[[], Iterable[LockedDeb]] | None = None,
+        unpack_base: Callable[[], Path] | None = None,
     ) -> None:
         self._store = store
+        self._unpack_base = unpack_base
         self._lock = lock
         self._find = find
         self._find_host = find_host
@@ -129,6 +136,9 @@ class Interpreter:
     def _unpack(self) -> tuple[str, ...]:
         minor = self._lock.python.minor
         architecture = host_architecture()
+        if self._lock.python.provider == "base":
+            assert self._unpack_base is not None
+            return _base_command(self._unpack_base(), minor, architecture)
         debs = _choose(self._host_debs(architecture), minor, architecture)
         key = Digest.of(encode([str(deb.digest) for deb in debs]))
         root = self._store.root / "roots" / f"python-{minor}-{key.short}"
@@ -192,8 +202,15 @@ def _command(root: Path, minor: str, architecture: str) -> tuple[str, ...]:
     if loader is None or not program.exists():
         raise SourceError(f"Debian's packages hold no Python {minor} that runs here", where=str(root))
     folders = ":".join(str(path) for path in sorted(root.glob("usr/lib/*-linux-gnu*")))
-    flags = ("-s", "-S", "-B", "-X", "utf8", "-c", _PROGRAM)  # not -I, which would pass over PYTHONHASHSEED
-    return str(loader), "--library-path", folders, str(program), *flags
+    return str(loader), "--library-path", folders, str(program), *_FLAGS
+
+
+def _base_command(folder: Path, minor: str, architecture: str) -> tuple[str, ...]:
+    """The same for the Python of a base image, taken out of its layers."""
+    loader, program = folder / "libraries" / _LOADERS[architecture], folder / f"prefix/bin/python{minor}"
+    if not loader.exists() or not program.exists():
+        raise SourceError(f"the base holds no Python {minor} that runs here", where=str(folder))
+    return str(loader), "--library-path", str(folder / "libraries"), str(program), *_FLAGS
 
 
 def _compile(command: tuple[str, ...], chunks: Sequence[Sequence[tuple[str, bytes]]]) -> list[list[bytes | None]]:

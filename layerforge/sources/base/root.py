@@ -8,10 +8,13 @@ from __future__ import annotations
 
 import posixpath
 from collections.abc import Iterable, Mapping
+from typing import TypeVar
 
 import msgspec
 
 from layerforge.sources.debian.rootstate import Listed
+
+T = TypeVar("T")
 
 _MOST_LINKS = 40
 
@@ -39,22 +42,20 @@ class BaseRoot:
     ) -> None:
         """Put a layer on top."""
         for path in whiteouts:
-            self._remove(self._place(path))
+            self._remove(self.place(path))
         for folder in opaque:
-            self._empty(self._place(folder))
+            self._empty(self.place(folder))
         for entry in entries:
-            path = self._place(entry.path)
+            path = self.place(entry.path)
             known = self.paths.get(path)
             if known is not None and known.kind == "dir" and entry.kind != "dir":
                 self._empty(path)
             self._forget(path)
             self.paths[path] = entry if path == entry.path else msgspec.structs.replace(entry, path=path)
             self.layers[path] = number
-            source = self._place(entry.target) if entry.kind == "hardlink" else entry.path
-            for mine, theirs in ((self.contents, contents), (self.versions, versions)):
-                found = theirs.get(entry.path, mine.get(source) if entry.kind == "hardlink" else None)  # type: ignore[attr-defined]
-                if found is not None:
-                    mine[path] = found  # type: ignore[index]
+            source = self.place(entry.target) if entry.kind == "hardlink" else ""
+            _keep(self.contents, contents, path, entry.path, source)
+            _keep(self.versions, versions, path, entry.path, source)
 
     def resolve(self, path: str) -> str | None:
         """Where ``path`` leads when every link on the way is followed; None where there is nothing."""
@@ -89,7 +90,7 @@ class BaseRoot:
         real = self.resolve(path)
         return self.paths.get(real) if real is not None else None
 
-    def _place(self, path: str) -> str:
+    def place(self, path: str) -> str:
         """Where an entry lies whose topmost folder is a link to another one, as ``lib`` is in a usr-merged root."""
         top, slash, rest = path.partition("/")
         link = self.paths.get(top) if slash else None
@@ -110,4 +111,12 @@ class BaseRoot:
 
     def _forget(self, path: str) -> None:
         for known in (self.paths, self.contents, self.versions, self.layers):
-            known.pop(path, None)  # type: ignore[attr-defined]
+            known.pop(path, None)
+
+
+def _keep(known: dict[str, T], found: Mapping[str, T], path: str, listed: str, source: str) -> None:
+    """What was found about the entry ``listed``, or is known of the file that it is another name of."""
+    if listed in found:
+        known[path] = found[listed]
+    elif source in known:
+        known[path] = known[source]

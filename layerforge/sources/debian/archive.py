@@ -18,7 +18,7 @@ from layerforge.sources.debian.catalog import (
     inflate_index,
     read_catalog,
 )
-from layerforge.sources.debian.mirrors import Mirrors, find_mirrors, require_keys
+from layerforge.sources.debian.mirrors import DEBIAN, UBUNTU, Mirrors, find_mirrors, require_keys
 from layerforge.sources.debian.release import (
     IndexFile,
     Release,
@@ -34,8 +34,11 @@ _ARCHITECTURES = {"amd64": "amd64", "arm64": "arm64", "arm": "armhf", "386": "i3
 _ARCHITECTURES |= {"riscv64": "riscv64", "s390x": "s390x"}
 
 
-def suites_of(release: str) -> tuple[tuple[str, str], ...]:
+def suites_of(release: str, distribution: str = DEBIAN, architecture: str = "amd64") -> tuple[tuple[str, str], ...]:
     """The suites that make up a stable release, as (suite, archive), the release itself first."""
+    if distribution == UBUNTU:
+        archive = "ubuntu" if architecture in ("amd64", "i386") else "ubuntu-ports"
+        return tuple((f"{release}{pocket}", archive) for pocket in ("", "-updates", "-security"))
     return ((release, "debian"), (f"{release}-updates", "debian"), (f"{release}-security", "debian-security"))
 
 
@@ -59,40 +62,50 @@ def open_index(
     *,
     mirrors: Mirrors | None = None,
     now: datetime | None = None,
+    distribution: str = DEBIAN,
+    components: Sequence[str] = ("main",),
 ) -> PackageIndex:
     """The packages of ``release`` (``trixie``) with its updates and security fixes, for one Debian architecture.
 
-    Release files are fetched each time, Packages files only when they have changed since they were last read.
+    ``distribution`` is ``debian`` or ``ubuntu``; ``components`` are those of its suites that count. Release files are fetched each time, Packages files only when they have changed since they were last read.
 
     Raises:
         SourceError: a mirror cannot be reached or none is configured.
         VerificationError: a signature, digest or date is wrong.
     """
     where = mirrors or find_mirrors()
-    keys = require_keys(where)
-    for _, archive in suites_of(release):
+    keys = require_keys(where, distribution)
+    suites = suites_of(release, distribution, architecture)
+    for _, archive in suites:
         where.of(archive)
-    task = f"index debian {release}"
+    task = f"index {distribution} {release}"
     reporter.start(task)
 
-    def read(suite: str, archive: str) -> tuple[Catalog, str]:
-        return _read_suite(where.of(archive), suite, architecture, keys, store, now), archive
+    def read(suite: str, archive: str) -> list[tuple[Catalog, str]]:
+        catalogs = _read_suite(where.of(archive), suite, architecture, components, keys, store, now)
+        return [(catalog, archive) for catalog in catalogs]
 
     with ThreadPoolExecutor(3, thread_name_prefix="suite") as threads:
-        catalogs = list(threads.map(read, *zip(*suites_of(release), strict=True)))
-    reporter.finish(task, f"{len(catalogs)} suites")
+        catalogs = [catalog for found in threads.map(read, *zip(*suites, strict=True)) for catalog in found]
+    reporter.finish(task, f"{len(suites)} suites")
     return PackageIndex(catalogs)
 
 
 def _read_suite(
-    mirrors: Sequence[str], suite: str, architecture: str, keys: Sequence[bytes], store: Store, now: datetime | None
-) -> Catalog:
+    mirrors: Sequence[str],
+    suite: str,
+    architecture: str,
+    components: Sequence[str],
+    keys: Sequence[bytes],
+    store: Store,
+    now: datetime | None,
+) -> list[Catalog]:
     failure: SourceError | None = None
     for mirror in mirrors:
         base = f"{mirror}/dists/{suite}"
         try:
             release = fetch_release(base, suite, keys, now)
-            return _fetch_catalog(base, release, architecture, store)
+            return [_fetch_catalog(base, release, component, architecture, store) for component in components]
         except SourceError as error:
             failure = failure or error
     raise failure or SourceError(f"no mirror for {suite}")
@@ -117,12 +130,12 @@ def fetch_release(base: str, suite: str, keys: Sequence[bytes], now: datetime | 
     return parse_release(text, where=where, suite=suite, now=now)
 
 
-def _fetch_catalog(base: str, release: Release, architecture: str, store: Store) -> Catalog:
-    path = f"main/binary-{architecture}/Packages.xz"
+def _fetch_catalog(base: str, release: Release, component: str, architecture: str, store: Store) -> Catalog:
+    path = f"{component}/binary-{architecture}/Packages.xz"
     index = release.files.get(path)
     if index is None:
         known = ", ".join(name for name in release.architectures if name != "all")
-        message = f"has no packages for {architecture} (it has {known or 'none'})"
+        message = f"has no packages of '{component}' for {architecture} (it has {known or 'none'})"
         raise SourceError(message, where=f"{redact(base)}/{path}")
     note = store.find_note(_TOPIC, index.digest)
     catalog = decode_catalog(note) if note is not None else None

@@ -104,7 +104,9 @@ def parse_release(text: bytes, *, where: str, suite: str, now: datetime | None =
     """
     fields, files = _parse_fields(text, where)
     names = {fields.get("Suite", ""), fields.get("Codename", "")}
-    if suite not in names:
+    # Ubuntu's pockets have the release's code name, and their own name as Suite only.
+    is_pocket = fields.get("Suite", "").startswith(f"{suite}-")
+    if suite not in names or is_pocket:
         found = ", ".join(sorted(filter(None, names))) or "nothing"
         raise VerificationError(f"is the Release file of {found}, not of {suite}", where=where)
     expiry = fields.get("Valid-Until")

@@ -1,0 +1,115 @@
+"""Debian packages that are added to a base image: from its own release, upon what is installed there."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+
+from layerforge.errors import ResolveError
+from layerforge.lock import LockedDeb
+from layerforge.oci import Platform
+from layerforge.progress import SILENCE, Reporter
+from layerforge.sources.base.facts import BaseFacts
+from layerforge.sources.base.root import BaseRoot
+from layerforge.sources.debian.archive import architecture_of, open_index
+from layerforge.sources.debian.control import Package, parse_fields, parse_relations
+from layerforge.sources.debian.locking import lock_packages
+from layerforge.sources.debian.mirrors import Mirrors, SourceEntry, read_entries
+from layerforge.sources.debian.resolve import resolve
+from layerforge.store import Store
+
+_ALWAYS = {"debian": ("main",), "ubuntu": ("main", "universe")}
+_KNOWN = {
+    "debian": ("main", "contrib", "non-free", "non-free-firmware"),
+    "ubuntu": ("main", "restricted", "universe", "multiverse"),
+}
+"""The components of each distribution, in their own order."""
+
+
+def lock_upon(
+    names: Sequence[str],
+    facts: BaseFacts,
+    root: BaseRoot,
+    platform: Platform,
+    store: Store,
+    reporter: Reporter = SILENCE,
+    *,
+    mirrors: Mirrors | None = None,
+) -> tuple[LockedDeb, ...]:
+    """What installing ``names`` adds to the base, or replaces in it, sorted by name.
+
+    Raises:
+        ResolveError: the base has no package manager that is known here, or the packages do not fit.
+        SourceError: a mirror cannot be reached, or none is configured.
+        VerificationError: a signature, digest or date is wrong.
+    """
+    check_dpkg(facts)
+    installed = tuple(list_installed(root))
+    index = open_index(
+        facts.release,
+        architecture_of(platform),
+        store,
+        reporter,
+        mirrors=mirrors,
+        distribution=facts.distribution,
+        components=list_components(root, facts),
+    )
+    return lock_packages(resolve(index, names, installed=installed))
+
+
+def check_dpkg(facts: BaseFacts) -> None:
+    """See that packages can be added to the base.
+
+    Raises:
+        ResolveError: they cannot, and why.
+    """
+    hint = "leave system_packages out, or choose a base on Debian or Ubuntu"
+    if not facts.distribution or not facts.release:
+        raise ResolveError(f"system_packages come from Debian or Ubuntu; the base is {facts.name}", hint=hint)
+    if not facts.has_dpkg:
+        message = f"the base ({facts.name}) has no list of installed packages (/var/lib/dpkg/status) to add to"
+        raise ResolveError(message, hint=hint)
+
+
+def list_installed(root: BaseRoot) -> Iterator[Package]:
+    """The packages of dpkg's status that are installed."""
+    text = (root.read("var/lib/dpkg/status") or b"").decode("utf-8", "replace")
+    for number, stanza in enumerate(filter(None, (part.strip("\n") for part in text.split("\n\n")))):
+        fields = parse_fields(stanza)
+        if fields.get("Status", "").split()[1:] == ["ok", "installed"]:
+            yield _describe(fields, number)
+
+
+def _describe(fields: Mapping[str, str], order: int) -> Package:
+    try:
+        return Package(
+            name=fields["Package"],
+            version=fields["Version"],
+            architecture=fields["Architecture"],
+            multi_arch=fields.get("Multi-Arch", ""),
+            essential=fields.get("Essential") == "yes",
+            important="yes" in (fields.get("Important"), fields.get("Protected")),
+            depends=parse_relations(fields.get("Pre-Depends", "")) + parse_relations(fields.get("Depends", "")),
+            provides=tuple(group[0] for group in parse_relations(fields.get("Provides", ""))),
+            conflicts=tuple(
+                group[0] for name in ("Conflicts", "Breaks") for group in parse_relations(fields.get(name, ""))
+            ),
+            order=order,
+        )
+    except (KeyError, ValueError) as error:
+        name = fields.get("Package", "a package")
+        raise ResolveError(f"the base's list of packages cannot be understood: {name}: {error}") from error
+
+
+def list_components(root: BaseRoot, facts: BaseFacts) -> tuple[str, ...]:
+    """The components that the base's own apt sources enable, in the distribution's order; never fewer than usual."""
+    enabled = set(_ALWAYS[facts.distribution])
+    for entry in _list_sources(root):
+        if any(suite.partition("-")[0] == facts.release for suite in entry.suites):
+            enabled |= set(entry.components)
+    return tuple(name for name in _KNOWN[facts.distribution] if name in enabled)
+
+
+def _list_sources(root: BaseRoot) -> Iterable[SourceEntry]:
+    names = [path for path in sorted(root.contents) if path.startswith("etc/apt/sources.list")]
+    for name in names:
+        yield from read_entries(name, root.contents[name].decode("utf-8", "replace"))
