@@ -28,7 +28,6 @@ from layerforge.oci import (
     LAYER_ZSTD,
     MANIFEST,
     Descriptor,
-    Digest,
     Platform,
     builtins,
 )
@@ -55,6 +54,7 @@ ID_LIKE=debian
 UBUNTU_CODENAME=jammy
 """
 MINOR = f"{sys.version_info.major}.{sys.version_info.minor}"
+_DROPPED = {"test", "tests", "site-packages", "dist-packages", "__pycache__", "idlelib", "ensurepip"}
 VERSION = platform.python_version()
 
 
@@ -161,12 +161,13 @@ def python_layer(store: Store, prefix: str = "usr/local") -> Layer:
         library = home / f"lib/python{MINOR}"
         for path in sorted(library.rglob("*")):
             inside = path.relative_to(library)
-            if path.is_file() and not set(inside.parts) & {"test", "tests", "site-packages", "__pycache__", "idlelib"}:
-                if not any(part.startswith(("config-", "dist-packages")) for part in inside.parts):
-                    tar.file(f"{prefix}/lib/python{MINOR}/{inside}", path.read_bytes())
+            dropped = _DROPPED & set(inside.parts) or inside.parts[0].startswith("config-")
+            if path.is_file() and not dropped:
+                tar.file(f"{prefix}/lib/python{MINOR}/{inside}", path.read_bytes())
         for path in sorted((home / "lib").glob("libpython3*.so*")):
             if path.is_file():
                 tar.file(f"{prefix}/lib/{path.name}", path.read_bytes(), mode=0o755)
+                tar.symlink(f"usr/lib/{path.name}", f"/{prefix}/lib/{path.name}")  # in place of ldconfig's cache
 
     return write_layer(store, fill)
 
@@ -183,4 +184,8 @@ def _list_libraries() -> dict[str, Path]:
             placed = path.lstrip("/")
             placed = placed if placed.startswith("usr/") else f"usr/{placed}"
             found[placed] = Path(path)
+    folder = next(path for path in found.values() if path.name == "libc.so.6").parent
+    for name in ("libpthread.so.0", "libdl.so.2", "librt.so.1", "libutil.so.1", "libgcc_s.so.1"):
+        if (folder / name).exists():  # what other people's wheels are linked to
+            found[f"usr/{str(folder).lstrip('/').removeprefix('usr/')}/{name}"] = folder / name
     return found

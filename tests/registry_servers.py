@@ -204,13 +204,15 @@ Trick = Reply | Cut | Changed | None
 class Proxy:
     """Stands before a registry: ``requests`` lists what passed, ``trick`` may do something else with it.
 
-    ``delay`` is in seconds for each 64 KiB of an upload.
+    ``delay`` is in seconds for each 64 KiB of an upload; ``break_after`` is how many bytes of an answer's body to a GET
+    are passed on before the connection is broken, 0 for all.
     """
 
     def __init__(self, upstream: str, trick: Callable[[Request], Trick] | None = None, delay: float = 0) -> None:
         self.requests: list[Request] = []
         self.trick = trick
         self.delay = delay
+        self.break_after = 0
         self.received = 0
         self._upstream = upstream
         self._lock = threading.Lock()
@@ -276,6 +278,15 @@ class Proxy:
         if isinstance(trick, Changed):
             headers = trick.change(headers)
             body = trick.body(body)
+        if self.break_after and method == "GET" and len(body) > self.break_after:
+            headers["Content-Length"] = str(len(body))
+            handler.send_response_only(response.status, response.reason)
+            for name, value in headers.items():
+                handler.send_header(name, value)
+            handler.end_headers()
+            handler.wfile.write(body[: self.break_after])
+            self._hang_up(handler)
+            return
         self._reply(handler, response.status, response.reason, headers, body, head=method == "HEAD")
 
     def _send_body(

@@ -11,6 +11,7 @@ import pytest
 
 ROOT = Path(__file__).parent.parent
 PURE = [
+    "layerforge.base_image",
     "layerforge.bins",
     "layerforge.config",
     "layerforge.errors",
@@ -19,6 +20,7 @@ PURE = [
     "layerforge.lock",
     "layerforge.lockfile",
     "layerforge.oci",
+    "layerforge.origin",
     "layerforge.plan",
     "layerforge.progress",
     "layerforge.project",

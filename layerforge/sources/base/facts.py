@@ -98,7 +98,8 @@ def read_os_release(root: BaseRoot) -> dict[str, str]:
     for line in data.decode("utf-8", "replace").splitlines():
         name, equals, value = line.strip().partition("=")
         if equals and not name.startswith("#"):
-            fields[name] = re.sub(r"\\(.)", r"\1", value.strip("\"'"))
+            quoted = re.fullmatch(r"([\"'])(.*)\1", value)
+            fields[name] = re.sub(r"\\(.)", r"\1", quoted[2] if quoted else value)
     return fields
 
 

@@ -30,14 +30,11 @@ _WANTED = re.compile(
 )
 """Files whose content is kept, besides those that ``wanted.py`` names for Debian's packages."""
 
-_SEARCHES = (
-    (re.compile(r"(?:.*/)?libc(?:-2\.\d+)?\.so(?:\.6)?"), re.compile(rb"stable release version (2\.\d+)")),
-    (re.compile(r"(?:.*/)?(?:lib)?python3\.\d+(?:\.so[0-9.]*)?"), re.compile(rb"\0(3\.\d+\.\d+)(?:rc\d+|\+)?\0")),
-)
-"""Programs that say their version: which path, and what to look for inside. glibc says it in ``csu/version.c``,
-Python in ``Include/patchlevel.h``."""
+_C_LIBRARY = re.compile(r"(?:.*/)?libc(?:-2\.\d+)?\.so(?:\.6)?")
+_PYTHON = re.compile(r"(?:.*/)?(?:lib)?python3\.(\d+)(?:\.so[0-9.]*)?")
+"""Programs that say their version: glibc in ``csu/version.c``, Python in ``Include/patchlevel.h``."""
 
-_CHOICE = repr((1, _WANTED.pattern, [pattern.pattern for pair in _SEARCHES for pattern in pair], wanted.FOLDERS))
+_CHOICE = repr((2, _WANTED.pattern, _C_LIBRARY.pattern, _PYTHON.pattern, wanted.FOLDERS))
 _TOPIC = f"base-layer-{zlib.crc32(_CHOICE.encode()):08x}"
 _SMALL, _STATUS = 1 << 20, 64 << 20
 _MOST = 128 << 20
@@ -153,8 +150,12 @@ def _is_wanted(entry: Listed) -> bool:
 
 def _search(path: str, content: Iterator[bytes]) -> str:
     """The version that a program says of itself, if it is one of those that are asked."""
-    pattern = next((pattern for paths, pattern in _SEARCHES if paths.fullmatch(path)), None)
-    if pattern is None:
+    python = _PYTHON.fullmatch(path)
+    if python is not None:  # at the end of a string, for linkers let strings share their ends
+        pattern = re.compile(rb"(?<![\d.])(3\.%s\.\d+)(?:rc\d+|\+)?\0" % python[1].encode())
+    elif _C_LIBRARY.fullmatch(path):
+        pattern = re.compile(rb"stable release version (2\.\d+)")
+    else:
         return ""
     rest = b""
     for chunk in content:

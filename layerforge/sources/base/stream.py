@@ -66,7 +66,10 @@ def _content(archive: tarfile.TarFile, member: tarfile.TarInfo, where: str) -> I
     source = archive.extractfile(member) if member.isreg() else None
     left = member.size
     while source is not None and left:
-        data = source.read(min(left, CHUNK))
+        try:
+            data = source.read(min(left, CHUNK))
+        except (tarfile.TarError, *DAMAGE) as error:
+            raise LayerError(f"is not a valid archive: {error}", where=where) from error
         if not data:
             raise LayerError(f"is cut off inside {member.name!r}", where=where)
         left -= len(data)

@@ -67,7 +67,8 @@ def open_index(
 ) -> PackageIndex:
     """The packages of ``release`` (``trixie``) with its updates and security fixes, for one Debian architecture.
 
-    ``distribution`` is ``debian`` or ``ubuntu``; ``components`` are those of its suites that count. Release files are fetched each time, Packages files only when they have changed since they were last read.
+    ``distribution`` is ``debian`` or ``ubuntu``; ``components`` are those of its suites that count. Release files are
+    fetched each time, Packages files only when they have changed since they were last read.
 
     Raises:
         SourceError: a mirror cannot be reached or none is configured.
@@ -135,7 +136,9 @@ def _fetch_catalog(base: str, release: Release, component: str, architecture: st
     index = release.files.get(path)
     if index is None:
         known = ", ".join(name for name in release.architectures if name != "all")
-        message = f"has no packages of '{component}' for {architecture} (it has {known or 'none'})"
+        message = f"has no packages for {architecture} (it has {known or 'none'})"
+        if architecture in release.architectures:
+            message = f"has no component '{component}'"
         raise SourceError(message, where=f"{redact(base)}/{path}")
     note = store.find_note(_TOPIC, index.digest)
     catalog = decode_catalog(note) if note is not None else None
