@@ -182,13 +182,17 @@ class AnnotationReader:
             case Nothing(name=name, maybe_star=maybe):
                 if maybe and name in _BY_LAST_NAME:
                     return Named(_BY_LAST_NAME[name], arguments, whole, module)
-                known = [*module.bindings, "str", "int", "float", "bool", "list", "dict"]
+                known = [*_names(module), "str", "int", "float", "bool", "list", "dict"]
                 hint = nearest(name, known, f"import {name}, or define it")
                 if name in _BY_LAST_NAME:
                     source = "cog" if f"cog.{name}" in _SAME_AS else "typing"
                     hint = f"add `from {source} import {name}`"
                 raise fault(module, whole, f"the type `{shown(node)}` is not defined", hint)
         raise fault(module, whole, f"`{shown(whole)}` is not a type", "write a type such as str or Path")
+
+
+def _names(module: Module) -> list[str]:
+    return [*module.bindings, *(_names(module.outer) if module.outer is not None else ())]
 
 
 def _either(members: list[Annotation], node: ast.expr, module: Module) -> Annotation:

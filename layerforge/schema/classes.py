@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import ast
 
-from layerforge.schema.modules import Defined, External, Local, Module, Nothing, Project
+from layerforge.schema.modules import Assigned, Defined, External, Local, Module, Nothing, Project, Unclear
 
 MAX_CLASSES = 100
 
@@ -35,19 +35,13 @@ def external_bases(project: Project, owner: Local) -> set[str]:
     return names
 
 
-def find_attribute(project: Project, owner: Local, name: str) -> tuple[Module, ast.expr] | None:
-    """The expression a class attribute is bound to last, in the class or its bases, and its module."""
+def find_attribute(project: Project, owner: Local, name: str) -> Local | None:
+    """What a class attribute is bound to in the end, in the class or its bases: a value, not a method."""
     for module, node in ancestry(project, owner):
-        found: ast.expr | None = None
-        for statement in node.body:
-            match statement:
-                case ast.Assign(targets=targets, value=value):
-                    if any(isinstance(target, ast.Name) and target.id == name for target in targets):
-                        found = value
-                case ast.AnnAssign(target=ast.Name(id=target), value=ast.expr() as value) if target == name:
-                    found = value
-        if found is not None:
-            return module, found
+        inside = project.inside(module, node)
+        binding = inside.bindings.get(name)
+        if isinstance(binding, (Assigned, Unclear)):
+            return Local(inside, binding)
     return None
 
 

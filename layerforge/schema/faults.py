@@ -9,7 +9,10 @@ from collections.abc import Iterable
 from layerforge.errors import SchemaError
 from layerforge.schema.modules import Module
 
-WAYS_OUT = "write a literal in its place, or give the finished document with --openapi-schema FILE"
+WAYS_OUT = (
+    "write a literal in its place, or a stub (run.pyi beside run.py) that has one, or give the whole document with "
+    "--openapi-schema FILE; `layerforge schema --execute` gets it by importing the model"
+)
 
 
 def fault(module: Module, node: ast.AST, message: str, hint: str = WAYS_OUT) -> SchemaError:

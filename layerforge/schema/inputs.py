@@ -14,10 +14,14 @@ from typing import Any
 import msgspec
 
 from layerforge.schema.faults import fault
-from layerforge.schema.modules import Module
+from layerforge.schema.modules import Module, Project
 from layerforge.schema.resolve import shape
 from layerforge.schema.types import Type
 
+_CONVERTERS: dict[str, Any] = {"str": str, "int": int, "float": float, "bool": bool, "Path": str, "File": str,
+                               "Secret": str}  # fmt: skip
+_KINDS = {"str": "a text", "int": "a whole number", "float": "a number", "bool": "True or False", "Path": "a path",
+          "File": "a path", "Secret": "a text"}  # fmt: skip
 _PLAIN: dict[str, Any] = {"str": str, "int": int, "float": (int, float), "bool": bool}
 
 
@@ -39,8 +43,8 @@ class Input(msgspec.Struct, frozen=True):
     accept: str | None = None
 
 
-def check_input(found: Input, module: Module, node: ast.AST) -> None:
-    """Refuse declarations that contradict themselves.
+def check_input(found: Input, project: Project, module: Module, node: ast.AST) -> Input:
+    """``found`` with its default as the model gets it; declarations that contradict themselves are refused.
 
     Raises:
         SchemaError: at ``node``, a part of ``module``.
@@ -64,8 +68,15 @@ def check_input(found: Input, module: Module, node: ast.AST) -> None:
         refuse("accept is for Path and File", "remove it, or change the type")
     if found.choices is not None:
         _check_choices(found, flat.scalar, refuse)
-    if found.default is not msgspec.UNSET:
-        _check_default(found, flat.scalar, flat.repeated, refuse)
+    if found.default is msgspec.UNSET or found.default is None:
+        return found
+    default = _fit_default(found, flat.scalar, flat.repeated, refuse)
+    if default != found.default:
+        message = f"the input {found.name}: the default {found.default!r} is taken as {default!r}, as Cog takes it"
+        project.warn(module, node, message, f"write default={default!r}")
+    found = msgspec.structs.replace(found, default=default)
+    _check_default(found, flat.repeated, refuse)
+    return found
 
 
 def _check_choices(found: Input, scalar: str, refuse: Any) -> None:
@@ -82,20 +93,35 @@ def _check_choices(found: Input, scalar: str, refuse: Any) -> None:
         refuse("choices and constraints exclude each other", "keep the choices")
 
 
-def _check_default(found: Input, scalar: str, repeated: bool, refuse: Any) -> None:
-    if found.default is None:
-        return
-    if _has_no_json(found.default):
-        refuse(f"the default {found.default!r} has no JSON form", "use None and make the value in the method")
-    values = found.default if repeated and isinstance(found.default, (list, tuple)) else (found.default,)
-    if repeated and not isinstance(found.default, (list, tuple)):
-        refuse(f"the default {found.default!r} is not a list", "write a list, or None")
-    for value in values:
+def _fit_default(found: Input, scalar: str, repeated: bool, refuse: Any) -> Any:
+    """The default as Cog's ``PrimitiveType.normalize`` (``python/cog/_adt.py``) makes it fit the type."""
+    default = found.default
+    if _has_no_json(default):
+        refuse(f"the default {default!r} has no JSON form", "use None and make the value in the method")
+    if not repeated:
+        return _fit(default, scalar, refuse)
+    if not isinstance(default, (list, tuple)):
+        refuse(f"the default {default!r} is not a list", "write a list, or None")
+    return [_fit(value, scalar, refuse) for value in default]
+
+
+def _fit(value: Any, scalar: str, refuse: Any) -> Any:
+    convert = _CONVERTERS.get(scalar)
+    if convert is None or value is None:
+        return value
+    try:
+        fitted = convert(value)
+    except (ValueError, TypeError, OverflowError):
+        fitted = None
+    if fitted is not None and (fitted == value or (isinstance(value, str) and scalar in ("int", "float"))):
+        return fitted
+    refuse(f"the default {value!r} is not {_KINDS[scalar]}", "change the default or the type")
+    return None
+
+
+def _check_default(found: Input, repeated: bool, refuse: Any) -> None:
+    for value in found.default if repeated else (found.default,):
         number = isinstance(value, (int, float)) and not isinstance(value, bool)
-        if scalar in ("int", "float") and isinstance(value, (str, list, tuple, dict)):
-            refuse(f"the default {value!r} is not a number", "write a number, or change the type")
-        if scalar == "bool" and isinstance(value, (list, tuple, dict)):
-            refuse(f"the default {value!r} is not True or False", "write True or False, or change the type")
         if found.choices is not None and value not in found.choices:
             refuse(f"the default {value!r} is not among the choices", "add it to choices, or change the default")
         if number and found.ge is not None and value < found.ge:

@@ -8,19 +8,20 @@ from __future__ import annotations
 
 import ast
 import builtins
-import warnings
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 
 import msgspec
 
-from layerforge.errors import SchemaError
+from layerforge.errors import Problem
+from layerforge.schema.conditions import decide
+from layerforge.schema.grammar import NEWEST, parse_source
 
 Read = Callable[[str], "bytes | None"]
 
-MAX_BYTES = 1 << 20
-"""Larger files are not parsed: the syntax tree of one takes seconds and hundreds of megabytes."""
+MAX_DATA = 1 << 18
+"""Larger data files are not read: what a schema shows is small."""
 
-_MUTATORS = {"append", "extend", "insert", "remove", "pop", "clear", "sort", "reverse", "update", "setdefault", "add",
+MUTATORS = {"append", "extend", "insert", "remove", "pop", "clear", "sort", "reverse", "update", "setdefault", "add",
              "discard", "popitem", "move_to_end"}  # fmt: skip
 _ALWAYS_EXTERNAL = {"cog", "typing", "typing_extensions", "pydantic", "pathlib", "collections", "dataclasses", "enum",
                     "abc", "builtins", "os", "sys", "__future__"}  # fmt: skip
@@ -49,6 +50,7 @@ class Assigned(msgspec.Struct, frozen=True):
 class Unclear(msgspec.Struct, frozen=True):
     """A name whose value depends on more than one statement. ``reason`` completes "its value …"."""
 
+    name: str
     reason: str
     line: int
 
@@ -57,16 +59,23 @@ Binding = Imported | Defined | Assigned | Unclear
 
 
 class Module:
-    """One parsed file. ``name`` is its dotted name from the project's root; ``path`` is for messages."""
+    """One parsed file, or the body of a class in it, where names that are not bound mean what they mean ``outer``.
 
-    def __init__(self, path: str, tree: ast.Module) -> None:
+    ``python`` is the version it runs with.
+    """
+
+    def __init__(
+        self, path: str, body: list[ast.stmt], python: tuple[int, int] = NEWEST, outer: Module | None = None
+    ) -> None:
         self.path = path
-        self.tree = tree
+        self.body = body
+        self.python = python
+        self.outer = outer
         parts = path.removesuffix(".pyi").removesuffix(".py").split("/")
         self.is_package = parts[-1] == "__init__"
         self.parts = tuple(parts[:-1] if self.is_package else parts)
         self.stars: list[str] = []
-        self.bindings = _collect(tree.body, self)
+        self.bindings = _collect(body, self)
 
     def absolute(self, module: str | None, level: int) -> str:
         """The dotted name that ``from ..module import`` means in this file."""
@@ -101,11 +110,20 @@ Meaning = External | Local | Module | Nothing
 
 
 class Project:
-    """Reads and parses each file at most once."""
+    """Reads and parses each file at most once, in the grammar of ``python``.
 
-    def __init__(self, read: Read) -> None:
+    ``environment`` are the variables that cog.yaml sets; ``warnings`` are the things taken for granted so far.
+    """
+
+    def __init__(
+        self, read: Read, python: tuple[int, int] = NEWEST, environment: Mapping[str, str] | None = None
+    ) -> None:
         self._read = read
+        self.environment = environment or {}
+        self._python = python
         self._modules: dict[str, Module | None] = {}
+        self._insides: dict[int, Module] = {}
+        self.warnings: list[Problem] = []
 
     def open(self, path: str) -> Module | None:
         """The module at ``path``, or None when there is no such file.
@@ -115,8 +133,32 @@ class Project:
         """
         if path not in self._modules:
             data = self._read(path)
-            self._modules[path] = None if data is None else Module(path, parse_source(data, path))
+            tree = None if data is None else parse_source(data, path, self._python)
+            self._modules[path] = None if tree is None else Module(path, tree.body, self._python)
         return self._modules[path]
+
+    def inside(self, module: Module, owner: ast.ClassDef) -> Module:
+        """The body of a class of ``module`` as a place for names to be looked up in."""
+        if id(owner) not in self._insides:
+            self._insides[id(owner)] = Module(module.path, owner.body, self._python, module)
+        return self._insides[id(owner)]
+
+    def read_data(self, path: str) -> bytes | None:
+        """A data file of the project, or None when there is none.
+
+        Raises:
+            ValueError: it is too large.
+        """
+        data = self._read(path)
+        if data is not None and len(data) > MAX_DATA:
+            raise ValueError(f"{path} has {len(data):,} bytes, and at most {MAX_DATA:,} are read")
+        return data
+
+    def warn(self, module: Module, node: ast.AST, message: str, hint: str) -> None:
+        """Note something that the document takes for granted, once."""
+        problem = Problem(module.path, getattr(node, "lineno", 0), message, hint)
+        if problem not in self.warnings:
+            self.warnings.append(problem)
 
     def find(self, name: str) -> Module | None:
         """The project's module of this dotted name, or None when it comes from elsewhere."""
@@ -133,7 +175,7 @@ class Project:
         """What a name or dotted name in ``module`` stands for. Plain aliases (``Image = Path``) are followed."""
         return self._resolve(module, expression, frozenset())
 
-    def _resolve(self, module: Module, expression: ast.expr, seen: frozenset[tuple[str, str]]) -> Meaning:
+    def _resolve(self, module: Module, expression: ast.expr, seen: frozenset[tuple[int, str]]) -> Meaning:
         if isinstance(expression, ast.Name):
             return self._resolve_name(module, expression.id, seen)
         if isinstance(expression, ast.Attribute):
@@ -143,17 +185,23 @@ class Project:
             if isinstance(owner, External):
                 name = f"{owner.name}.{expression.attr}"
                 return self.find(name) or External(name)
+            if isinstance(owner, Local) and isinstance(owner.binding, Defined):
+                return self._nested(owner.module, owner.binding.node, expression.attr)
         return Nothing(ast.unparse(expression))
 
-    def _resolve_name(self, module: Module, name: str, seen: frozenset[tuple[str, str]]) -> Meaning:
-        if (module.path, name) in seen or len(seen) > 50:
+    def _resolve_name(self, module: Module, name: str, seen: frozenset[tuple[int, str]]) -> Meaning:
+        if (id(module), name) in seen or len(seen) > 50:
             return Nothing(name)
-        seen |= {(module.path, name)}
+        seen |= {(id(module), name)}
         binding = module.bindings.get(name)
+        if binding is None and module.outer is not None and not module.stars:
+            return self._resolve_name(module.outer, name, seen)
         if isinstance(binding, Imported):
             return self._imported(binding, seen)
         if isinstance(binding, Assigned) and isinstance(binding.value, (ast.Name, ast.Attribute)):
-            meaning = self._resolve(module, binding.value, seen)
+            # In a class body `x = x` takes the outer one.
+            same = module.outer is not None and isinstance(binding.value, ast.Name) and binding.value.id == name
+            meaning = self._resolve(module.outer if same and module.outer else module, binding.value, seen)
             if not isinstance(meaning, Nothing):
                 return meaning
         if binding is not None:
@@ -175,7 +223,16 @@ class Project:
             return External(f"builtins.{name}")
         return Nothing(name, maybe)
 
-    def _imported(self, binding: Imported, seen: frozenset[tuple[str, str]]) -> Meaning:
+    def _nested(self, module: Module, owner: ast.AST, name: str) -> Meaning:
+        """A class inside a class."""
+        if isinstance(owner, ast.ClassDef):
+            inside = self.inside(module, owner)
+            binding = inside.bindings.get(name)
+            if isinstance(binding, Defined) and isinstance(binding.node, ast.ClassDef):
+                return Local(inside, binding)
+        return Nothing(name)
+
+    def _imported(self, binding: Imported, seen: frozenset[tuple[int, str]]) -> Meaning:
         source = self.find(binding.module)
         if not binding.name:
             return source or External(binding.module)
@@ -184,7 +241,7 @@ class Project:
         dotted = f"{binding.module}.{binding.name}"
         return self.find(dotted) or External(dotted)
 
-    def _member(self, module: Module, name: str, seen: frozenset[tuple[str, str]]) -> Meaning:
+    def _member(self, module: Module, name: str, seen: frozenset[tuple[int, str]]) -> Meaning:
         meaning = self._resolve_name(module, name, seen)
         if isinstance(meaning, Nothing) or (isinstance(meaning, External) and meaning.name == f"builtins.{name}"):
             submodule = self.find(".".join((*module.parts, name)))
@@ -205,39 +262,15 @@ STAR_EXPORTS = {
 """What ``from X import *`` brings, of the names that matter in signatures."""
 
 
-def parse_source(data: bytes, path: str) -> ast.Module:
-    """The syntax tree of a file's bytes, in the encoding it declares.
-
-    Raises:
-        SchemaError: with line and caret, the text is not Python.
-    """
-    if len(data) > MAX_BYTES:
-        hint = "move the model's class into a file of its own"
-        raise SchemaError(f"{len(data):,} bytes are too many to read a signature from", where=path, hint=hint)
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            return ast.parse(data, filename=path)
-    except SyntaxError as error:
-        where = f"{path}:{error.lineno}" if error.lineno else path
-        message = f"not Python: {error.msg}"
-        line = (error.text or "").rstrip("\n")
-        if line.strip() and error.offset and error.offset > 0 and len(line) < 300:
-            shown = line.lstrip()
-            column = max(error.offset - 1 - (len(line) - len(shown)), 0)
-            message += f"\n    {shown}\n    {' ' * column}^"
-        hint = "this must parse as Python of the version that runs Layerforge"
-        raise SchemaError(message, where=where, hint=hint) from None
-    except (ValueError, RecursionError, MemoryError) as error:
-        message = "nested too deeply to parse" if not isinstance(error, ValueError) else f"not Python: {error}"
-        raise SchemaError(message, where=path) from None
-
-
 def _collect(body: Iterable[ast.stmt], module: Module) -> dict[str, Binding]:
     bound: dict[str, Binding] = {}
+    _bind_all(body, bound, module)
+    return bound
+
+
+def _bind_all(body: Iterable[ast.stmt], bound: dict[str, Binding], module: Module) -> None:
     for statement in body:
         _bind(statement, bound, module)
-    return bound
 
 
 def _bind(statement: ast.stmt, bound: dict[str, Binding], module: Module) -> None:
@@ -263,17 +296,26 @@ def _bind(statement: ast.stmt, bound: dict[str, Binding], module: Module) -> Non
         case ast.AugAssign() | ast.Delete() | ast.For() | ast.AsyncFor() | ast.While():
             _blur(statement, bound, f"changes on line {statement.lineno}")
         case ast.Expr(value=ast.Call(func=ast.Attribute(value=ast.Name(id=name), attr=method))):
-            if method in _MUTATORS and isinstance(bound.get(name), Assigned):
-                bound[name] = Unclear(f"changes on line {statement.lineno}", statement.lineno)
+            if method in MUTATORS and isinstance(bound.get(name), Assigned):
+                bound[name] = Unclear(name, f"changes on line {statement.lineno}", statement.lineno)
         case ast.If():
-            if not _is_main_guard(statement.test):
+            decided = decide(statement.test, module.python)
+            if decided is None:
                 _merge(bound, _collect(statement.body, module), _collect(statement.orelse, module), statement.lineno)
+            else:
+                _bind_all(statement.body if decided else statement.orelse, bound, module)
         case ast.Try():
             handled = _collect([inner for handler in statement.handlers for inner in handler.body], module)
             _merge(bound, _collect([*statement.body, *statement.orelse], module), handled, statement.lineno)
-            bound.update(_collect(statement.finalbody, module))
+            _bind_all(statement.finalbody, bound, module)
         case ast.With() | ast.AsyncWith():
-            bound.update(_collect(statement.body, module))
+            for item in statement.items:
+                if item.optional_vars is not None:
+                    _blur(item.optional_vars, bound, f"comes from the `with` on line {statement.lineno}")
+            inner = _collect(statement.body, module)
+            for name in [name for name, binding in inner.items() if isinstance(binding, Assigned)]:
+                inner[name] = Unclear(name, f"comes from the `with` on line {statement.lineno}", statement.lineno)
+            bound.update(inner)
         case _ if type(statement).__name__ == "TypeAlias":  # PEP 695, from Python 3.12
             bound[statement.name.id] = Assigned(statement.value, statement.lineno)  # type: ignore[attr-defined]
 
@@ -292,20 +334,20 @@ def _bind_target(target: ast.expr, value: ast.expr, line: int, bound: dict[str, 
                     _blur(element, bound, f"comes from unpacking on line {line}")
         case ast.Subscript(value=ast.Name(id=name)) | ast.Attribute(value=ast.Name(id=name)):
             if isinstance(bound.get(name), Assigned):
-                bound[name] = Unclear(f"changes on line {line}", line)
+                bound[name] = Unclear(name, f"changes on line {line}", line)
 
 
 def _blur(node: ast.AST, bound: dict[str, Binding], reason: str) -> None:
     for inner in ast.walk(node):
         if isinstance(inner, ast.Name) and isinstance(inner.ctx, (ast.Store, ast.Del)):
-            bound[inner.id] = Unclear(reason, inner.lineno)
+            bound[inner.id] = Unclear(inner.id, reason, inner.lineno)
         elif isinstance(inner, (ast.Subscript, ast.Attribute)) and isinstance(inner.ctx, (ast.Store, ast.Del)):
             if isinstance(inner.value, ast.Name) and isinstance(bound.get(inner.value.id), Assigned):
-                bound[inner.value.id] = Unclear(reason, inner.lineno)
-        elif isinstance(inner, ast.Call) and isinstance(inner.func, ast.Attribute) and inner.func.attr in _MUTATORS:
+                bound[inner.value.id] = Unclear(inner.value.id, reason, inner.lineno)
+        elif isinstance(inner, ast.Call) and isinstance(inner.func, ast.Attribute) and inner.func.attr in MUTATORS:
             owner = inner.func.value
             if isinstance(owner, ast.Name) and isinstance(bound.get(owner.id), Assigned):
-                bound[owner.id] = Unclear(reason, inner.lineno)
+                bound[owner.id] = Unclear(owner.id, reason, inner.lineno)
 
 
 def _merge(bound: dict[str, Binding], first: dict[str, Binding], second: dict[str, Binding], line: int) -> None:
@@ -313,10 +355,6 @@ def _merge(bound: dict[str, Binding], first: dict[str, Binding], second: dict[st
     for name in {**second, **first}:
         one, other = first.get(name), second.get(name, bound.get(name))
         if isinstance(one, Assigned) and isinstance(other, Assigned) and ast.dump(one.value) != ast.dump(other.value):
-            bound[name] = Unclear(f"depends on the condition on line {line}", line)
+            bound[name] = Unclear(name, f"depends on the condition on line {line}", line)
         else:
             bound[name] = one or second[name]
-
-
-def _is_main_guard(test: ast.expr) -> bool:
-    return isinstance(test, ast.Compare) and isinstance(test.left, ast.Name) and test.left.id == "__name__"

@@ -117,6 +117,15 @@ def render_document(signature: Signature, mode: str, version: str) -> dict[str, 
     }
 
 
+def join_documents(documents: list[dict[str, Any]]) -> dict[str, Any]:
+    """One document of several; where two have a path or component of one name, the first's stays, as with Cog."""
+    whole = documents[0]
+    for other in documents[1:]:
+        schemas = {**other["components"]["schemas"], **whole["components"]["schemas"]}
+        whole = {**whole, "paths": {**other["paths"], **whole["paths"]}, "components": {"schemas": schemas}}
+    return whole
+
+
 def _render_inputs(inputs: tuple[Input, ...], title: str) -> tuple[dict[str, Any], dict[str, Any]]:
     properties: dict[str, Any] = {}
     enumerations: dict[str, Any] = {}

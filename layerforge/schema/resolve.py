@@ -13,7 +13,7 @@ import msgspec
 from layerforge.errors import SchemaError
 from layerforge.schema.annotations import NONE, Annotation, AnnotationReader, Class, Either, Named, Values
 from layerforge.schema.classes import ancestry, external_bases
-from layerforge.schema.constants import Evaluator, Scope
+from layerforge.schema.constants import Evaluator
 from layerforge.schema.faults import fault, shown
 from layerforge.schema.modules import Defined, External, Local, Module, Nothing, Project
 from layerforge.schema.types import (
@@ -30,6 +30,7 @@ from layerforge.schema.types import (
     Unchecked,
     Union,
 )
+from layerforge.schema.values import Scope
 
 _SCALARS = {"str", "int", "float", "bool", "Path", "File", "Secret"}
 _OPAQUE_HINT = (

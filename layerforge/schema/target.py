@@ -15,7 +15,7 @@ METHODS = {"run": ("run", "predict"), "train": ("train",)}
 
 
 class Callable(msgspec.Struct, frozen=True):
-    """A function, the module it stands in, and whether its first parameter is the object."""
+    """A function, the module or class it stands in, and whether its first parameter is the object."""
 
     node: ast.FunctionDef | ast.AsyncFunctionDef
     module: Module
@@ -80,7 +80,7 @@ def _method(project: Project, module: Module, owner: ast.ClassDef, wanted: str) 
         match statement:
             case ast.FunctionDef() | ast.AsyncFunctionDef() if statement.name == wanted:
                 static = any(shown(decorator) == "staticmethod" for decorator in statement.decorator_list)
-                found = Callable(statement, module, not static)
+                found = Callable(statement, project.inside(module, owner), not static)
             case ast.Assign(targets=[ast.Name(id=target)], value=value) if target == wanted:
                 found = _rebound(project, module, owner, value)
             case ast.Assign(targets=[ast.Attribute(value=ast.Name(id=target), attr=attribute)]):

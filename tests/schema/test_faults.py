@@ -62,10 +62,10 @@ FAULTS = {
     "length_on_number": runner("self, a: int = Input(max_length=1)) -> str"),
     "default_below": runner("self, a: int = Input(default=0, ge=1)) -> str"),
     "default_not_matching": runner("self, a: str = Input(default='b', regex='^a$')) -> str"),
-    "infinite_bound": runner("self, a: float = Input(le=float('inf'))) -> str"),
+    "infinite_bound": runner("self, a: float = Input(le=float('-inf'))) -> str"),
     "text_for_number": runner("self, a: int = 'three') -> str"),
     "accept_on_text": runner("self, a: str = Input(accept='image/*')) -> str"),
-    "unknown_default": runner("self, a: str = Input(default=os.getcwd())) -> str", "import os"),
+    "unknown_default": runner("self, a: str = Input(default=os.getpid())) -> str", "import os"),
     "streaming_text": "import cog\nclass Runner:\n    @cog.streaming\n    def run(self) -> str: ...\n",
     "concurrent_sync": "import cog\nclass Runner:\n    @cog.concurrent(max=2)\n    def run(self) -> str: ...\n",
 }
