@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import re
 from collections.abc import Callable
@@ -15,7 +14,8 @@ from layerforge.base_image import BaseImage
 from layerforge.build import build_image
 from layerforge.certificates import read_site_certificates
 from layerforge.config import Config, decode_config, parse_base, refuse_unsupported
-from layerforge.errors import ConfigError, LayerforgeError, SchemaError, SourceError
+from layerforge.documents import load_schema
+from layerforge.errors import ConfigError, LayerforgeError, SourceError
 from layerforge.image import Image, assemble_index
 from layerforge.layers.tar import EPOCH
 from layerforge.lock import Lock, PlatformLock
@@ -27,7 +27,6 @@ from layerforge.progress import Reporter
 from layerforge.project import Project
 from layerforge.runtime_files import list_runtime_files
 from layerforge.scan import scan_project
-from layerforge.schema import generate_schema
 from layerforge.sources.base.fetch import load_base
 from layerforge.states import FileStates
 from layerforge.store import Store
@@ -78,8 +77,12 @@ def find_project(folder: Path | None, name: str = CONFIG_NAME) -> Path:
     raise LayerforgeError(f"no {name} here" + ("" if folder else " or above"), where=str(start), hint=hint)
 
 
-def load_config(folder: Path, name: str, reporter: Reporter, *, base: str | None = None) -> Config:
+def load_config(
+    folder: Path, name: str, reporter: Reporter, *, base: str | None = None, buildable: bool = True
+) -> Config:
     """Read and check cog.yaml; warnings go to ``reporter``. ``base`` stands in for ``layerforge.base`` where given.
+
+    Without ``buildable`` it may ask for what this version cannot build.
 
     Raises:
         ConfigError: it cannot be understood, or asks for what this version cannot do.
@@ -90,7 +93,7 @@ def load_config(folder: Path, name: str, reporter: Reporter, *, base: str | None
     except OSError as error:
         raise LayerforgeError(f"cannot be read: {error.strerror}", where=str(path)) from error
     config = decode_config(data, name)
-    problems = refuse_unsupported(config)
+    problems = refuse_unsupported(config) if buildable else ()
     if problems:
         raise ConfigError(problems)
     for warning in config.warnings:
@@ -117,7 +120,7 @@ def build_model(
         LayerforgeError: any of its kinds; the store keeps what was finished.
     """
     options = options or Options()
-    schema = load_schema(folder, config, options.schema)
+    schema = load_schema(folder, config, options.schema, reporter)
     certificates = read_site_certificates()
     platforms = choose_platforms(config, options.platforms)
     lock = lock_model(folder, config, store, reporter, platforms, locked=options.locked)
@@ -161,34 +164,9 @@ def _bench_opener(
     return open_bench
 
 
-def load_schema(folder: Path, config: Config, given: Path | None = None) -> dict[str, Any]:
-    """The model's OpenAPI document, from its source or from the file ``given``.
-
-    Raises:
-        SchemaError: it cannot be derived, or the file is no JSON object.
-    """
-    if given is not None:
-        try:
-            document = json.loads(given.read_bytes())
-        except (OSError, ValueError) as error:
-            raise SchemaError(f"cannot be used as an OpenAPI document: {error}", where=str(given)) from error
-        if not isinstance(document, dict):
-            raise SchemaError("is not a JSON object", where=str(given))
-        return document
-    assert config.target is not None, "refuse_unsupported has seen to that"
-    return generate_schema(lambda path: _read_source(folder, path), config.target.file, config.target.name)
-
-
 def default_name(folder: Path) -> str:
     """The name of an image that was given none: the folder's, made fit for a reference."""
     return re.sub(r"[^a-z0-9]+", "-", folder.name.lower()).strip("-") or "model"
-
-
-def _read_source(folder: Path, path: str) -> bytes | None:
-    try:
-        return (folder / path).read_bytes()
-    except OSError:
-        return None
 
 
 def _check_project(project: Project, config: Config) -> None:

@@ -14,10 +14,11 @@ from typing import Any
 import msgspec
 
 from layerforge.cli.terminal import Terminal
+from layerforge.documents import load_schema
 from layerforge.engines.choose import choose_engine
 from layerforge.engines.protocol import LOOPBACK, Container
 from layerforge.errors import EngineError
-from layerforge.forge import BuiltModel, Options, build_model, find_project, load_config, load_schema
+from layerforge.forge import BuiltModel, Options, build_model, find_project, load_config
 from layerforge.platforms import host_platform
 from layerforge.prediction import parse_inputs, predict, wait_until_ready, write_output
 from layerforge.store import Store

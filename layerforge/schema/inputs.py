@@ -65,7 +65,7 @@ def check_input(found: Input, project: Project, module: Module, node: ast.AST) -
     if found.regex is not None and flat.scalar != "str":
         refuse("regex is for str", "remove it, or change the type")
     if found.accept is not None and flat.scalar not in ("Path", "File"):
-        refuse("accept is for Path and File", "remove it, or change the type")
+        refuse("accept is only valid on Path or File inputs", "remove it, or change the type")
     if found.choices is not None:
         _check_choices(found, flat.scalar, refuse)
     if found.default is msgspec.UNSET or found.default is None:
@@ -125,9 +125,9 @@ def _check_default(found: Input, repeated: bool, refuse: Any) -> None:
         if found.choices is not None and value not in found.choices:
             refuse(f"the default {value!r} is not among the choices", "add it to choices, or change the default")
         if number and found.ge is not None and value < found.ge:
-            refuse(f"the default {value!r} is below ge={found.ge!r}", "change one of the two")
+            refuse(f"invalid default {value!r}: the minimum is ge={found.ge!r}", "change one of the two")
         if number and found.le is not None and value > found.le:
-            refuse(f"the default {value!r} is above le={found.le!r}", "change one of the two")
+            refuse(f"invalid default {value!r}: the maximum is le={found.le!r}", "change one of the two")
         if isinstance(value, str) and found.min_length is not None and len(value) < found.min_length:
             refuse(f"the default is shorter than min_length={found.min_length!r}", "change one of the two")
         if isinstance(value, str) and found.max_length is not None and len(value) > found.max_length:

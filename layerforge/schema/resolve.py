@@ -252,12 +252,12 @@ class TypeResolver:
 
     def _unsupported(self, annotation: Annotation, what: str) -> SchemaError:
         name = shown(annotation.node)
-        hint = "there are str, int, float, bool, Path, Secret, list, dict, Optional and Literal"
-        origin = ""
         if isinstance(annotation, Named) and annotation.name.partition(".")[0] not in _KNOWN_PACKAGES:
-            hint = _OPAQUE_HINT.format(name=name)
-            origin = f" ({annotation.name}, outside the project)"
-        return _refuse(annotation, f"`{name}`{origin} cannot be {what}", hint)
+            module, _, last = annotation.name.rpartition(".")
+            message = f"cannot resolve type '{last}' (imported from '{module}'): it lies outside the project"
+            return _refuse(annotation, message, _OPAQUE_HINT.format(name=name))
+        hint = "there are str, int, float, bool, Path, Secret, list, dict, Optional and Literal"
+        return _refuse(annotation, f"`{name}` cannot be {what}", hint)
 
 
 def is_literal(node: ast.expr) -> bool:

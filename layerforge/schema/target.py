@@ -28,7 +28,7 @@ def find_callable(project: Project, file: str, name: str, mode: str) -> Callable
     Raises:
         SchemaError: the file, the name or the method does not exist, or cannot be followed.
     """
-    module = project.open(file)
+    module = _stub(project, file, name) or project.open(file)
     if module is None:
         hint = f"name an existing file in cog.yaml's `{mode}:`"
         raise SchemaError(f"{file} does not exist in the project", where=file, hint=hint)
@@ -52,6 +52,12 @@ def find_callable(project: Project, file: str, name: str, mode: str) -> Callable
             hint = f"define a class in {file} that inherits from it, with its run() method written out"
             raise SchemaError(f"{name} comes from {source}, outside the project", where=file, hint=hint)
     raise SchemaError(f"{name} in {file} is not a class or function", where=file, hint="name a class in cog.yaml")
+
+
+def _stub(project: Project, file: str, name: str) -> Module | None:
+    """The stub beside ``file`` if it tells of ``name``: what its author wrote for readers counts more than the code."""
+    module = project.open(f"{file}i") if file.endswith(".py") else None
+    return module if module is not None and name in module.bindings else None
 
 
 def _find_method(project: Project, owner: Local, name: str, mode: str) -> Callable:
