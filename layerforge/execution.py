@@ -19,6 +19,7 @@ from layerforge.errors import EngineError, StoreError
 from layerforge.forge import Options, build_model
 from layerforge.oci import Descriptor
 from layerforge.progress import Reporter
+from layerforge.reference import parse_reference
 from layerforge.schema import generate_schema, join_documents
 from layerforge.store import Store
 
@@ -91,10 +92,11 @@ def _build(folder: Path, config: Config, store: Store, reporter: Reporter) -> De
 
 
 def _find(store: Store, image: str) -> Descriptor:
-    manifest = store.resolve_tag(image)
+    name = str(parse_reference(image))
+    manifest = store.resolve_tag(name)
     if manifest is None:
         known = ", ".join(sorted(store.tags())) or "none"
-        raise StoreError(f"no image is called {image}", hint=f"build one with -t {image}; there are: {known}")
+        raise StoreError(f"no image is called {name}", hint=f"build one with -t {image}; there are: {known}")
     return manifest
 
 

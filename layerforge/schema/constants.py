@@ -56,8 +56,8 @@ class Evaluator:
         self._runner = Runner(self)
         self._steps = 0
         self._depth = 0
-        self._open: set[int] = set()
-        self._known: dict[int, Any] = {}
+        self._open: set[tuple[int, int]] = set()
+        self._known: dict[tuple[int, int], Any] = {}
 
     def evaluate(self, node: ast.expr, scope: Scope) -> Any:
         """The value of ``node``: None, bool, int, float, str, or a list, tuple, set or dict of such; or an InputCall.
@@ -227,21 +227,24 @@ class Evaluator:
         raise self.unknown(scope, node, "it is a module")
 
     def _variable(self, module: Module, value: ast.expr, node: ast.expr, scope: Scope) -> Any:
-        return self._remember(value, lambda: self.read(value, Scope(module)), node, scope)
+        return self._remember((id(value), 0), lambda: self.read(value, Scope(module)), node, scope)
 
     def _unclear(self, module: Module, unclear: Unclear, node: ast.expr, scope: Scope) -> Any:
-        return self._remember(unclear, lambda: self._runner.final_value(module, unclear), node, scope)
+        # What stands in the same file, outside functions, sees the value as it is by then.
+        beside = not scope.names and module in (scope.module, scope.module.outer)
+        line = getattr(node, "lineno", 0) if beside else 0
+        return self._remember((id(unclear), line), lambda: self._runner.value(module, unclear, line), node, scope)
 
-    def _remember(self, key: object, work: Callable[[], Any], node: ast.expr, scope: Scope) -> Any:
-        if id(key) in self._known:
-            return self._known[id(key)]
-        if id(key) in self._open:
+    def _remember(self, key: tuple[int, int], work: Callable[[], Any], node: ast.expr, scope: Scope) -> Any:
+        if key in self._known:
+            return self._known[key]
+        if key in self._open:
             raise self.unknown(scope, node, "it is defined by itself")
-        self._open.add(id(key))
+        self._open.add(key)
         try:
-            self._known[id(key)] = result = work()
+            self._known[key] = result = work()
         finally:
-            self._open.discard(id(key))
+            self._open.discard(key)
         return result
 
     def _eval_NamedExpr(self, node: ast.NamedExpr, scope: Scope) -> Any:

@@ -23,6 +23,9 @@ MAX_DATA = 1 << 18
 
 MUTATORS = {"append", "extend", "insert", "remove", "pop", "clear", "sort", "reverse", "update", "setdefault", "add",
              "discard", "popitem", "move_to_end"}  # fmt: skip
+_TYPE_LIKE = (ast.Name, ast.Attribute, ast.Subscript)
+"""What aliases of types look like: the last one of a name counts wherever it is used, as in annotations."""
+
 _ALWAYS_EXTERNAL = {"cog", "typing", "typing_extensions", "pydantic", "pathlib", "collections", "dataclasses", "enum",
                     "abc", "builtins", "os", "sys", "__future__"}  # fmt: skip
 
@@ -323,7 +326,14 @@ def _bind(statement: ast.stmt, bound: dict[str, Binding], module: Module) -> Non
 def _bind_target(target: ast.expr, value: ast.expr, line: int, bound: dict[str, Binding]) -> None:
     match target:
         case ast.Name():
-            bound[target.id] = Assigned(value, line)
+            before = bound.get(target.id)
+            again = isinstance(before, Unclear) or (
+                isinstance(before, Assigned) and ast.dump(before.value) != ast.dump(value)
+            )
+            if again and not isinstance(value, _TYPE_LIKE):
+                bound[target.id] = Unclear(target.id, f"changes on line {line}", line)
+            else:
+                bound[target.id] = Assigned(value, line)
         case ast.Tuple() | ast.List():
             values = value.elts if isinstance(value, (ast.Tuple, ast.List)) else []
             plain = len(values) == len(target.elts) and not any(isinstance(v, ast.Starred) for v in values)

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import ast
 import math
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 import msgspec
@@ -129,8 +129,13 @@ def _split_choices(kind: Type, choices: Any) -> tuple[Type, tuple[Any, ...] | No
     inner, nullable = unwrap(kind)
     if isinstance(inner, Choice):
         plain: Type = Nullable(inner.scalar) if nullable else inner.scalar
-        return plain, tuple(choices) if choices is not None else inner.values
-    return kind, None if choices is None else tuple(choices)
+        return plain, _distinct(choices) if choices is not None else inner.values
+    return kind, None if choices is None else _distinct(choices)
+
+
+def _distinct(values: Iterable[Any]) -> tuple[Any, ...]:
+    """Each value once, as JSON Schema's ``enum`` has them; True and 1 are two values."""
+    return tuple({(type(value), repr(value)): value for value in values}.values())
 
 
 def _checked_arguments(values: Mapping[str, Any], node: ast.Call, module: Module) -> dict[str, Any]:

@@ -37,8 +37,8 @@ class Runner:
         self._evaluator = evaluator
         self._calls = 0
 
-    def final_value(self, module: Module, unclear: Unclear) -> Any:
-        """The value of a module's name after every statement that binds or changes it.
+    def value(self, module: Module, unclear: Unclear, line: int = 0) -> Any:
+        """The value of a module's name after every statement that binds or changes it, or those before ``line``.
 
         Raises:
             SchemaError: it cannot be known.
@@ -47,15 +47,14 @@ class Runner:
         place = ast.Name(unclear.name, ast.Load(), lineno=unclear.line)
         try:
             for statement in module.body:
-                if _touches(statement, unclear.name):
+                if (not line or statement.lineno < line) and _touches(statement, unclear.name):
                     self._statement(statement, scope)
         except _Returned:
             raise self._evaluator.unknown(scope, place, f"its value {unclear.reason}") from None
         except SchemaError as error:
-            line = error.where.rpartition(":")[2]
-            reason = f"its value {unclear.reason}, and there {error.message}"
-            if not line.isdigit() or "too many steps" in error.message:
+            if "too many steps" in error.message:
                 raise
+            reason = f"its value {unclear.reason}, and there {error.message}"
             raise self._evaluator.unknown(scope, place, reason) from None
         if unclear.name not in scope.names:
             raise self._evaluator.unknown(scope, place, f"its value {unclear.reason}")
