@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import os
 import shutil
@@ -17,6 +18,7 @@ from pathlib import Path
 import pytest
 
 from layerforge.engines.image import read_image
+from layerforge.oci import Descriptor
 from layerforge.reference import parse_reference
 from layerforge.store import Store
 from tests.conftest import free_port
@@ -58,6 +60,14 @@ def test_a_given_document_is_shown(forge: Forge, tmp_path: Path) -> None:
     assert forge.ok("schema", folder, "--json", environment={"COG_OPENAPI_SCHEMA": str(given)}) == given.read_text()
 
 
+def _documents(store: Store, layer: Descriptor) -> list[str]:
+    if layer.size > 1_000_000:
+        return []  # not the layer of the code
+    with tarfile.open(fileobj=io.BytesIO(store.read_blob(layer)), mode="r:*") as tar:
+        files = [tar.extractfile(member) for member in tar if member.name == ".cog/openapi_schema.json"]
+        return [file.read().decode() for file in files if file is not None]
+
+
 @pytest.mark.sandbox
 def test_one_document_everywhere(forge: Forge, locked: Callable[[str], Path]) -> None:
     folder = locked("thumbnail")
@@ -68,11 +78,7 @@ def test_one_document_everywhere(forge: Forge, locked: Callable[[str], Path]) ->
     assert manifest is not None
     image = read_image(store, manifest)
     assert image.config.config.labels["run.cog.openapi_schema"] == document
-    [layer] = [each for each in image.manifest.layers if "code" in str(each.annotations.values())]
-    with store.open_blob(layer) as blob, tarfile.open(fileobj=blob, mode="r:gz") as tar:
-        file = tar.extractfile(".cog/openapi_schema.json")
-        assert file is not None
-        assert file.read().decode() == document
+    assert [document] == [text for layer in image.manifest.layers for text in _documents(store, layer)]
     store.close()
     port = free_port()
     command = [str(LAYERFORGE), "serve", str(folder), "--locked", "--engine", "sandbox", "--port", str(port)]
@@ -96,6 +102,7 @@ def test_one_document_everywhere(forge: Forge, locked: Callable[[str], Path]) ->
         sys.stderr.write(output)
 
 
+@pytest.mark.slow
 @pytest.mark.sandbox
 def test_importing_the_model_gives_the_same_document(forge: Forge, locked: Callable[[str], Path]) -> None:
     folder = locked("thumbnail")

@@ -17,14 +17,15 @@ import types
 import typing
 from typing import Any
 
-import cog
-import cog.input
-from cog.input import FieldInfo
+from .. import AsyncConcatenateIterator, ConcatenateIterator, File, Opaque, Secret
+from .. import input as inputs
+from ..input import FieldInfo
+from ..predictor import overrides
 
 BEGIN, END = "=== layerforge stub begins ===", "=== layerforge stub ends ==="
 
 _PLAIN = (str, int, float, bool, dict, list)
-_COG = (cog.File, cog.Secret, cog.ConcatenateIterator, cog.AsyncConcatenateIterator)
+_COG = (File, Secret, ConcatenateIterator, AsyncConcatenateIterator)
 _ITERATORS = {
     collections.abc.Iterator, collections.abc.AsyncIterator, collections.abc.Iterable, collections.abc.AsyncIterable,
     collections.abc.Generator, collections.abc.AsyncGenerator,
@@ -39,7 +40,7 @@ _without_default: list[FieldInfo] = []
 
 
 def _record_defaults() -> None:
-    original = cog.input.Input
+    original = inputs.Input
 
     def record(*arguments: Any, **keywords: Any) -> Any:
         made = original(*arguments, **keywords)
@@ -47,7 +48,7 @@ def _record_defaults() -> None:
             _without_default.append(made)
         return made
 
-    cog.input.Input = cog.Input = record  # type: ignore[assignment]
+    inputs.Input = sys.modules["cog"].Input = record  # type: ignore[attr-defined]
 
 
 class Stub:
@@ -90,8 +91,8 @@ class Stub:
         return [*head, "async " if coroutine else ""]
 
     def _parameter(self, parameter: inspect.Parameter, hints: dict[str, Any]) -> str:
-        star = {inspect.Parameter.VAR_POSITIONAL: "*", inspect.Parameter.VAR_KEYWORD: "**"}.get(parameter.kind, "")
-        text = star + parameter.name
+        stars = {inspect.Parameter.VAR_POSITIONAL.value: "*", inspect.Parameter.VAR_KEYWORD.value: "**"}
+        text = str(stars.get(parameter.kind.value, "")) + parameter.name
         if parameter.name in hints:
             text += f": {self._type(hints[parameter.name], 0)}"
         default = parameter.default
@@ -142,7 +143,7 @@ class Stub:
             return self._plain(hint)
         if origin is typing.Annotated:
             inner = self._type(arguments[0], depth + 1)
-            return f"Annotated[{inner}, Opaque]" if cog.Opaque in arguments[1:] else inner
+            return f"Annotated[{inner}, Opaque]" if Opaque in arguments[1:] else inner
         if origin is typing.Literal:
             return f"Literal[{', '.join(map(self._value, arguments))}]"
         if origin in _UNIONS:
@@ -228,8 +229,6 @@ def main(arguments: list[str]) -> None:
     name, target = load(reference)
     method = "train"
     if mode == "run" and isinstance(target, type):
-        from cog.predictor import overrides
-
         method = "run" if overrides(target, "run") else "predict"
     text = Stub().text(name, target, method)
     sys.stdout.write(f"\n{BEGIN}\n{text}\n{END}\n")
