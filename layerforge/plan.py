@@ -13,7 +13,7 @@ from layerforge.base_image import BaseImage, annotate, merge_container, merge_en
 from layerforge.config import Config
 from layerforge.layers.code import CodeRecipe
 from layerforge.layers.debian import DebianRecipe
-from layerforge.layers.environment import EnvironmentRecipe
+from layerforge.layers.environment import INSTALLED, EnvironmentRecipe
 from layerforge.layers.python import PythonRecipe
 from layerforge.layers.root import RootRecipe
 from layerforge.layers.runtime import RuntimeRecipe
@@ -118,7 +118,7 @@ def _plan_upon(lock: PlatformLock, image: Digest, platform: Platform, certificat
     """What goes between a base image and the packages: only what the base lacks."""
     steps: list[Step] = []
     if lock.python.provider == "base":
-        steps.append(Step("python", EnvironmentRecipe(lock.python.home, lock.python.minor, lock.python.version)))
+        steps.append(Step("python", _plan_environment(lock, image)))
     if lock.system:
         steps.append(Step("system", DebianRecipe(debs=_digests(lock.system)), size=_total(lock.system)))
     if lock.debs or certificates:
@@ -131,6 +131,14 @@ def _plan_upon(lock: PlatformLock, image: Digest, platform: Platform, certificat
         )
         steps.append(Step("root", root, after=tuple(step.name for step in steps)))
     return steps
+
+
+def _plan_environment(lock: PlatformLock, image: Digest) -> EnvironmentRecipe:
+    python = lock.python
+    recipe = EnvironmentRecipe(python.home, python.minor, python.version)
+    if python.home != INSTALLED:
+        return recipe
+    return msgspec.structs.replace(recipe, image=image, packages=tuple(sorted(w.name for w in lock.packages)))
 
 
 def _digests(debs: Iterable[LockedDeb]) -> tuple[Digest, ...]:

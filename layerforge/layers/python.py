@@ -38,9 +38,15 @@ def write(recipe: PythonRecipe, tar: TarWriter, bench: Workbench) -> None:
     write_bytecode(recipe.minor, sources, tar, bench)
 
 
-def write_environment(minor: str, version: str, tar: TarWriter, home: str = "/usr/bin") -> None:
-    """``/usr/local`` as a virtual environment of the program ``pythonX.Y`` in the folder ``home``."""
-    configuration = f"home = {home}\ninclude-system-site-packages = false\nversion = {version}\n"
+def write_environment(
+    minor: str, version: str, tar: TarWriter, home: str = "/usr/bin", *, inherit: bool = False
+) -> None:
+    """``/usr/local`` as a virtual environment of the program ``pythonX.Y`` in the folder ``home``.
+
+    With ``inherit`` the packages of that installation can be imported too, behind the environment's own.
+    """
+    visible = "true" if inherit else "false"
+    configuration = f"home = {home}\ninclude-system-site-packages = {visible}\nversion = {version}\n"
     tar.file("usr/local/pyvenv.cfg", configuration.encode())
     for name in ("python", "python3", f"python{minor}"):
         tar.symlink(f"usr/local/bin/{name}", f"{home}/python{minor}")

@@ -22,12 +22,16 @@ from layerforge.oci import (
     Digest,
     History,
 )
+from layerforge.sources.base.distributions import list_replaced
 from layerforge.sources.base.facts import FoundPython, describe_base, guess_facts, read_os_release
 from layerforge.sources.base.fetch import lock_base
 from layerforge.sources.base.programs import choose_files, unpack_python
 from layerforge.sources.base.python import find_base_python
 from layerforge.sources.base.root import BaseRoot
 from layerforge.sources.base.scan import scan_base
+from layerforge.sources.debian.deb import ControlFile
+from layerforge.sources.debian.rootstate import DebFacts, Listed, RootBase
+from layerforge.sources.debian.upgrades import list_left_behind
 from layerforge.store import Store
 from tests.base_samples import (
     BOOKWORM,
@@ -265,3 +269,59 @@ def test_the_python_of_a_base_is_made_to_run_here(store: Store) -> None:
     assert unpack_python(base, root, "/usr/local/bin", MINOR, store) == folder
     assert before == {path: path.stat().st_mtime_ns for path in folder.rglob("*")}
     assert not any("test" in Path(file.destination).parts for file in choose_files(root, "/usr/local/bin", MINOR))
+
+
+# -- what ours take the place of ---------------------------------------------------------------------------------
+
+
+def test_packages_that_ours_replace_are_taken_away(store: Store) -> None:
+    site = "usr/local/lib/python3.12/site-packages"
+    files = {
+        f"{site}/setuptools/__init__.py": "",
+        f"{site}/setuptools/__pycache__/x.cpython-312.pyc": "",
+        f"{site}/setuptools-65.5.1.dist-info/METADATA": "",
+        f"{site}/setuptools-65.5.1.dist-info/RECORD": "setuptools/__init__.py,sha256=x,0\n"
+        "setuptools-65.5.1.dist-info/RECORD,,\n../../../bin/easy,,\n../../../../../etc/passwd,,\nnot/there.py,,\n",
+        f"{site}/google/one.py": "",
+        f"{site}/google/two.py": "",
+        f"{site}/Google_One-1.dist-info/RECORD": "google/one.py,,\nGoogle_One-1.dist-info/RECORD,,\n",
+        f"{site}/pip/__init__.py": "",
+        f"{site}/pip-24.0.dist-info/RECORD": "pip/__init__.py,,\n",
+        "usr/local/bin/easy": "",
+        "etc/passwd": "",
+    }
+    root = scan(store, files_layer(store, files))
+    base = RootBase(root.paths, root.contents)
+    assert list_replaced(base, site, frozenset({"setuptools", "google-one", "numpy"})) == [
+        "usr/local/bin/easy",
+        f"{site}/Google_One-1.dist-info",
+        f"{site}/google/one.py",
+        f"{site}/setuptools",
+        f"{site}/setuptools-65.5.1.dist-info",
+    ]
+    assert list_replaced(base, site, frozenset({"numpy"})) == []
+
+
+def test_an_upgrade_takes_away_what_the_old_version_had(store: Store) -> None:
+    files = {
+        "var/lib/dpkg/info/libx:amd64.list": "/.\n/lib\n/lib/libx.so.1.0\n"
+        "/usr/share/x\n/usr/share/x/shared\n/etc/x.conf\n",
+        "var/lib/dpkg/info/libx:amd64.conffiles": "/etc/x.conf\n",
+        "var/lib/dpkg/info/libx:amd64.postrm": "",
+        "var/lib/dpkg/info/other.list": "/usr/share/x/shared\n",
+        "usr/lib/libx.so.1.0": "",
+        "usr/share/x/shared": "",
+        "etc/x.conf": "",
+    }
+    root = scan(store, files_layer(store, files, {"lib": "usr/lib"}))
+    control = {"control": ControlFile(0o644, b""), "md5sums": ControlFile(0o644, b"")}
+    fields = {"Package": "libx", "Architecture": "amd64", "Multi-Arch": "same"}
+    fresh = DebFacts("libx:amd64", fields, control, paths=(Listed("usr/lib/libx.so.1.1", "file", 0o644),))
+    base = RootBase(root.paths, root.contents)
+    assert list_left_behind([fresh], base) == [
+        "usr/lib/libx.so.1.0",
+        "var/lib/dpkg/info/libx:amd64.conffiles",
+        "var/lib/dpkg/info/libx:amd64.postrm",
+    ]
+    another = DebFacts("new", {"Package": "new", "Architecture": "all"}, control)
+    assert list_left_behind([another], base) == []

@@ -25,8 +25,9 @@ from layerforge.sources.debian.rootstate import Listed
 from layerforge.store import Store
 
 _WANTED = re.compile(
-    r"etc/.*|var/lib/dpkg/(?!info/.*\.(?:list|md5sums|shlibs|symbols)$).*|usr/lib/os-release"
+    r"etc/.*|var/lib/dpkg/(?!info/.*\.(?:md5sums|shlibs|symbols)$).*|usr/lib/os-release"
     r"|usr(?:/local)?/share/ca-certificates/.*|(?:.*/)?include/python3\.\d+\w*/patchlevel\.h"
+    r"|usr/local/lib/python3\.\d+/site-packages/[^/]+\.dist-info/RECORD"
 )
 """Files whose content is kept, besides those that ``wanted.py`` names for Debian's packages."""
 
@@ -34,9 +35,9 @@ _C_LIBRARY = re.compile(r"(?:.*/)?libc(?:-2\.\d+)?\.so(?:\.6)?")
 _PYTHON = re.compile(r"(?:.*/)?(?:lib)?python3\.(\d+)(?:\.so[0-9.]*)?")
 """Programs that say their version: glibc in ``csu/version.c``, Python in ``Include/patchlevel.h``."""
 
-_CHOICE = repr((2, _WANTED.pattern, _C_LIBRARY.pattern, _PYTHON.pattern, wanted.FOLDERS))
+_CHOICE = repr((3, _WANTED.pattern, _C_LIBRARY.pattern, _PYTHON.pattern, wanted.FOLDERS))
 _TOPIC = f"base-layer-{zlib.crc32(_CHOICE.encode()):08x}"
-_SMALL, _STATUS = 1 << 20, 64 << 20
+_SMALL, _LARGE = 1 << 20, 64 << 20
 _MOST = 128 << 20
 """Bytes that are kept of one layer."""
 _OVERLAP = 128
@@ -143,8 +144,8 @@ def scan_entries(entries: Iterable[tuple[Listed, Iterator[bytes]]], *, where: st
 
 
 def _is_wanted(entry: Listed) -> bool:
-    if entry.path.startswith("var/lib/dpkg/status"):
-        return entry.size <= _STATUS
+    if entry.path.startswith("var/lib/dpkg/status") or entry.path.endswith("/RECORD"):
+        return entry.size <= _LARGE and _WANTED.fullmatch(entry.path) is not None
     return entry.size <= _SMALL and bool(_WANTED.fullmatch(entry.path) or entry.path.startswith(wanted.FOLDERS))
 
 
