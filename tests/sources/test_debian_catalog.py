@@ -90,13 +90,13 @@ def test_damaged_indexes_are_refused(damage: object) -> None:
 def test_a_path_that_leaves_the_archive_is_refused() -> None:
     stanza = make_stanza("a").replace("pool/main", "../../etc")
     with pytest.raises(VerificationError, match="leaves the archive"):
-        parse_package(stanza, archive="debian", order=0)
+        parse_package(stanza, archive="debian")
 
 
 def test_a_stanza_without_a_digest_is_refused() -> None:
     stanza = "\n".join(line for line in make_stanza("a").splitlines() if not line.startswith("SHA256"))
     with pytest.raises(VerificationError, match="a: the index has no usable 'SHA256'"):
-        parse_package(stanza, archive="debian", order=0)
+        parse_package(stanza, archive="debian")
 
 
 def test_relations() -> None:

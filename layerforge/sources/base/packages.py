@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 
 from layerforge.errors import ResolveError
 from layerforge.lock import LockedDeb
@@ -11,7 +11,8 @@ from layerforge.progress import SILENCE, Reporter
 from layerforge.sources.base.facts import BaseFacts
 from layerforge.sources.base.root import BaseRoot
 from layerforge.sources.debian.archive import architecture_of, open_index
-from layerforge.sources.debian.control import Package, parse_fields, parse_relations
+from layerforge.sources.debian.control import Package
+from layerforge.sources.debian.installed import parse_status
 from layerforge.sources.debian.locking import lock_packages
 from layerforge.sources.debian.mirrors import Mirrors, SourceEntry, read_entries
 from layerforge.sources.debian.resolve import resolve
@@ -43,7 +44,7 @@ def lock_upon(
         VerificationError: a signature, digest or date is wrong.
     """
     check_dpkg(facts)
-    installed = tuple(list_installed(root))
+    installed = list_installed(root)
     index = open_index(
         facts.release,
         architecture_of(platform),
@@ -70,34 +71,14 @@ def check_dpkg(facts: BaseFacts) -> None:
         raise ResolveError(message, hint=hint)
 
 
-def list_installed(root: BaseRoot) -> Iterator[Package]:
-    """The packages of dpkg's status that are installed."""
+def list_installed(root: BaseRoot) -> tuple[Package, ...]:
+    """The packages of dpkg's status that are installed.
+
+    Raises:
+        VerificationError: it is malformed.
+    """
     text = (root.read("var/lib/dpkg/status") or b"").decode("utf-8", "replace")
-    for number, stanza in enumerate(filter(None, (part.strip("\n") for part in text.split("\n\n")))):
-        fields = parse_fields(stanza)
-        if fields.get("Status", "").split()[1:] == ["ok", "installed"]:
-            yield _describe(fields, number)
-
-
-def _describe(fields: Mapping[str, str], order: int) -> Package:
-    try:
-        return Package(
-            name=fields["Package"],
-            version=fields["Version"],
-            architecture=fields["Architecture"],
-            multi_arch=fields.get("Multi-Arch", ""),
-            essential=fields.get("Essential") == "yes",
-            important="yes" in (fields.get("Important"), fields.get("Protected")),
-            depends=parse_relations(fields.get("Pre-Depends", "")) + parse_relations(fields.get("Depends", "")),
-            provides=tuple(group[0] for group in parse_relations(fields.get("Provides", ""))),
-            conflicts=tuple(
-                group[0] for name in ("Conflicts", "Breaks") for group in parse_relations(fields.get(name, ""))
-            ),
-            order=order,
-        )
-    except (KeyError, ValueError) as error:
-        name = fields.get("Package", "a package")
-        raise ResolveError(f"the base's list of packages cannot be understood: {name}: {error}") from error
+    return parse_status(text, where="the base's /var/lib/dpkg/status")
 
 
 def list_components(root: BaseRoot, facts: BaseFacts) -> tuple[str, ...]:

@@ -87,9 +87,11 @@ def open_index(
         return [(catalog, archive) for catalog in catalogs]
 
     with ThreadPoolExecutor(3, thread_name_prefix="suite") as threads:
-        catalogs = [catalog for found in threads.map(read, *zip(*suites, strict=True)) for catalog in found]
+        found = list(threads.map(read, *zip(*suites, strict=True)))
     reporter.finish(task, f"{len(suites)} suites")
-    return PackageIndex(catalogs)
+    catalogs = [catalog for of_suite in found for catalog in of_suite]
+    names = [suite for (suite, _), of_suite in zip(suites, found, strict=True) for _ in of_suite]
+    return PackageIndex(catalogs, suites=names, architecture=architecture)
 
 
 def _read_suite(
