@@ -17,7 +17,7 @@ from graphlib import TopologicalSorter
 import msgspec
 
 from layerforge.image import Image, NamedLayer, assemble_image
-from layerforge.layers.kinds import is_compressed, locate_layer, write_layer
+from layerforge.layers.kinds import is_compressed, locate_layer, records_demands, write_layer
 from layerforge.layers.step import Step, Workbench
 from layerforge.layers.tar import Layer, TarWriter
 from layerforge.memory import limit_arenas
@@ -135,11 +135,23 @@ def _make_layer(step: Step, store: Store, bench: Workbench, reporter: Reporter, 
 
 
 def _write_layer(step: Step, store: Store, bench: Workbench, stop: threading.Event, reporter: Reporter) -> Layer:
+    # What a build that finds everything done has no time to import.
+    from layerforge.abi.demands import ANNOTATION, encode_demands, summarize_demands
+    from layerforge.abi.survey import Surveyor
+
+    surveyor = Surveyor(store.scratch) if records_demands(step.recipe) else None
     with store.write_blob() as blob:
         output = _Watched(blob, stop.is_set, lambda size: reporter.advance(step.name, size))
-        tar = TarWriter(output, compress=is_compressed(step.recipe), mtime=step.mtime, executor=bench.compressors)
+        tar = TarWriter(
+            output,
+            compress=is_compressed(step.recipe),
+            mtime=step.mtime,
+            executor=bench.compressors,
+            observer=surveyor,
+        )
         write_layer(step.recipe, tar, bench)
-        layer = tar.finish()
+        seen = surveyor.seen if surveyor is not None else None
+        layer = tar.finish({ANNOTATION: encode_demands(summarize_demands(seen))} if seen is not None else None)
         blob.commit(layer.descriptor.digest)
     return layer
 

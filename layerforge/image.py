@@ -92,5 +92,7 @@ def assemble_index(images: Sequence[Image]) -> tuple[Descriptor, bytes]:
 
 
 def _annotate(named: NamedLayer) -> Descriptor:
-    annotations = {KEY_ANNOTATION: named.key, DIFF_ID_ANNOTATION: named.layer.diff_id}
-    return msgspec.structs.replace(named.layer.descriptor, annotations={k: str(v) for k, v in annotations.items()})
+    """The layer's Descriptor, which keeps what its writer noted, with key and DiffID."""
+    identity = {KEY_ANNOTATION: str(named.key), DIFF_ID_ANNOTATION: str(named.layer.diff_id)}
+    annotations = {**named.layer.descriptor.annotations, **identity}
+    return msgspec.structs.replace(named.layer.descriptor, annotations=annotations)

@@ -11,6 +11,8 @@ import pytest
 
 ROOT = Path(__file__).parent.parent
 PURE = [
+    "layerforge.abi.demands",
+    "layerforge.abi.verdict",
     "layerforge.base_image",
     "layerforge.bins",
     "layerforge.config",

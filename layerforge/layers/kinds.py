@@ -26,6 +26,13 @@ def is_compressed(recipe: Recipe) -> bool:
     return not isinstance(recipe, weights.SmallWeightsRecipe)
 
 
+def records_demands(recipe: Recipe) -> bool:
+    """Whether the layer lies upon others, whose libraries it may use: what it demands of them is then recorded."""
+    return isinstance(recipe, _UPPER)
+
+
+_UPPER = (wheels.WheelsRecipe, code.CodeRecipe, weights.SmallWeightsRecipe, runtime.RuntimeRecipe)
+
 _WRITERS: dict[type[Recipe], Callable[[Any, TarWriter, Workbench], None]] = {
     debian.DebianRecipe: debian.write,
     python.PythonRecipe: python.write,

@@ -53,6 +53,28 @@ class Writable(Protocol):
         """Take all of ``data``."""
 
 
+class Observer(Protocol):
+    """Is told of what goes into a layer, as it does. It changes nothing of it."""
+
+    def begin_file(self, path: str, size: int, /) -> None:
+        """A regular file of ``size`` bytes."""
+
+    def feed(self, chunk: bytes, /) -> None:
+        """The next bytes of its content."""
+
+    def end_file(self) -> None:
+        """It is complete."""
+
+    def add_folder(self, path: str, /) -> None:
+        """A directory."""
+
+    def add_symlink(self, path: str, target: str, /) -> None:
+        """A symbolic link."""
+
+    def add_hardlink(self, path: str, target: str, /) -> None:
+        """A further name of a file of this layer."""
+
+
 class Layer(msgspec.Struct, frozen=True):
     """A finished layer: its stored form, and the digest of its uncompressed tar."""
 
@@ -171,7 +193,8 @@ class TarWriter:
     A path may be written once; a directory may be repeated and only the first counts. With an ``executor``, blocks
     are compressed there in parallel; the bytes do not depend on it. Not safe for use from several threads.
 
-    ``mtime`` is in seconds since 1970. Use :meth:`finish` to get the Layer; without it nothing is valid.
+    ``observer`` is told of every entry. ``mtime`` is in seconds since 1970. Use :meth:`finish` to get the Layer;
+    without it nothing is valid.
     """
 
     def __init__(
@@ -181,8 +204,10 @@ class TarWriter:
         compress: bool = True,
         mtime: int = EPOCH,
         executor: Executor | None = None,
+        observer: Observer | None = None,
     ) -> None:
         self._output = output
+        self._observer = observer
         self._compress = compress
         self._mtime = mtime
         self._executor = executor
@@ -202,6 +227,8 @@ class TarWriter:
             return
         self._enter(path)
         self._directories.add(path)
+        if self._observer is not None:
+            self._observer.add_folder(path)
         self._write(encode_header(path, kind=tarfile.DIRTYPE, mode=mode, uid=uid, gid=gid, mtime=self._mtime))
 
     def file(
@@ -230,23 +257,34 @@ class TarWriter:
         if len(self._buffer) >= _SPLIT:
             self._flush()
         self._write(encode_header(path, size=size, mode=mode, uid=uid, gid=gid, mtime=self._mtime, xattrs=xattrs))
+        observer = self._observer
+        if observer is not None:
+            observer.begin_file(path, size)
         written = 0
         for chunk in content:
             written += len(chunk)
             self._write(chunk)
+            if observer is not None:
+                observer.feed(chunk)
         if written != size:
             raise LayerError(f"{path}: {written:,} bytes came where {size:,} were announced")
+        if observer is not None:
+            observer.end_file()
         self._write(padding(size))
 
     def symlink(self, path: str, target: str, *, uid: int = 0, gid: int = 0) -> None:
         """A symbolic link holding ``target`` as it is."""
         self._link(path, target, tarfile.SYMTYPE, 0o777, uid, gid)
+        if self._observer is not None:
+            self._observer.add_symlink(path, target)
 
     def hardlink(self, path: str, target: str, *, mode: int = 0o644, uid: int = 0, gid: int = 0) -> None:
         """A further name for the file ``target``, a path that this layer has already."""
         if target not in self._paths:
             raise LayerError(f"{path}: hard link to {target}, which this layer does not have")
         self._link(path, target, tarfile.LNKTYPE, mode, uid, gid)
+        if self._observer is not None:
+            self._observer.add_hardlink(path, target)
 
     def spliced(
         self, path: str, stream: Iterable[bytes], *, size: int, crc32: int, mode: int = 0o644
@@ -265,6 +303,9 @@ class TarWriter:
         self._write(header)
         self._flush()
         inflater = isal_zlib.decompressobj(wbits=-15)
+        observer = self._observer
+        if observer is not None:
+            observer.begin_file(path, size)
         self._emit(_GZIP_HEADER)
         written, checksum = 0, 0
         try:
@@ -280,6 +321,8 @@ class TarWriter:
                             raise LayerError(f"{path}: inflates to more than the {size:,} bytes announced")
                         checksum = isal_zlib.crc32(data, checksum)
                         self._diff_id.update(data)
+                        if observer is not None:
+                            observer.feed(data)
                         yield data
                     elif inflater.eof or not inflater.unconsumed_tail:
                         break
@@ -291,6 +334,8 @@ class TarWriter:
         if written != size or checksum != crc32:
             raise LayerError(f"{path}: size or CRC is not what the archive's directory says")
         self._emit(struct.pack("<II", checksum, written & 0xFFFFFFFF))
+        if observer is not None:
+            observer.end_file()
         self._write(padding(size))
 
     def finish(self, annotations: dict[str, str] | None = None) -> Layer:

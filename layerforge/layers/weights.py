@@ -46,6 +46,10 @@ def locate(recipe: WeightRecipe, bench: Workbench) -> tuple[Layer, Segments]:
     Raises:
         SourceError: the file is gone or has another size.
     """
+    # A file of any kind is a weight when it is large: it may be a library. Imported when a layer is made only.
+    from layerforge.abi.demands import ANNOTATION, encode_demands, summarize_demands
+    from layerforge.abi.survey import survey_file
+
     layout = weight_layout(recipe.path, recipe.size, recipe.mode)
     path = Path(os.path.realpath(bench.project_path(recipe.source)))
     try:
@@ -55,7 +59,8 @@ def locate(recipe: WeightRecipe, bench: Workbench) -> tuple[Layer, Segments]:
     if state.size != recipe.size:
         raise SourceError("changed while the image was being built", where=str(path), hint="build again")
     segments = Segments((Segment(layout.header), Segment(path=str(path), state=state), Segment(layout.trailer)))
-    return Layer(Descriptor(LAYER_TAR, recipe.layer, segments.size), recipe.layer), segments
+    annotations = {ANNOTATION: encode_demands(summarize_demands(survey_file(path, recipe.path)))}
+    return Layer(Descriptor(LAYER_TAR, recipe.layer, segments.size, annotations), recipe.layer), segments
 
 
 class SmallWeightsRecipe(Recipe, frozen=True, tag="weights"):
