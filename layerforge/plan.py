@@ -17,6 +17,7 @@ from layerforge.layers.environment import INSTALLED, EnvironmentRecipe
 from layerforge.layers.python import PythonRecipe
 from layerforge.layers.root import RootRecipe
 from layerforge.layers.runtime import RuntimeRecipe
+from layerforge.layers.standalone import StandaloneRecipe
 from layerforge.layers.step import Step
 from layerforge.layers.tree import TreeFile
 from layerforge.layers.weights import SmallWeightsRecipe, WeightRecipe
@@ -94,15 +95,7 @@ def parse_platform(text: str) -> Platform:
 def _plan_system(lock: PlatformLock, platform: Platform, certificates: tuple[str, ...]) -> list[Step]:
     if lock.image is not None:
         return _plan_upon(lock, lock.image.manifest, platform, certificates)
-    interpreter = _digests(lock.interpreter)
-    steps = [
-        Step("base", DebianRecipe(debs=_digests(lock.base)), size=_total(lock.base)),
-        Step(
-            "python",
-            PythonRecipe(debs=interpreter, minor=lock.python.minor, version=lock.python.version),
-            size=_total(lock.interpreter),
-        ),
-    ]
+    steps = [Step("base", DebianRecipe(debs=_digests(lock.base)), size=_total(lock.base)), _plan_python(lock)]
     if lock.system:
         steps.append(Step("system", DebianRecipe(debs=_digests(lock.system)), size=_total(lock.system)))
     root = RootRecipe(
@@ -116,9 +109,7 @@ def _plan_system(lock: PlatformLock, platform: Platform, certificates: tuple[str
 
 def _plan_upon(lock: PlatformLock, image: Digest, platform: Platform, certificates: tuple[str, ...]) -> list[Step]:
     """What goes between a base image and the packages: only what the base lacks."""
-    steps: list[Step] = []
-    if lock.python.provider == "base":
-        steps.append(Step("python", _plan_environment(lock, image)))
+    steps = [_plan_python(lock)]
     if lock.system:
         steps.append(Step("system", DebianRecipe(debs=_digests(lock.system)), size=_total(lock.system)))
     if lock.debs or certificates:
@@ -139,6 +130,16 @@ def _plan_environment(lock: PlatformLock, image: Digest) -> EnvironmentRecipe:
     if python.home != INSTALLED:
         return recipe
     return msgspec.structs.replace(recipe, image=image, packages=tuple(sorted(w.name for w in lock.packages)))
+
+
+def _plan_python(lock: PlatformLock) -> Step:
+    minor, version, archive = lock.python.minor, lock.python.version, lock.python.archive
+    if lock.image is not None and lock.python.provider == "base":
+        return Step("python", _plan_environment(lock, lock.image.manifest))
+    if archive is not None:
+        return Step("python", StandaloneRecipe(archive.digest, minor, version), size=archive.size)
+    recipe = PythonRecipe(debs=_digests(lock.interpreter), minor=minor, version=version)
+    return Step("python", recipe, size=_total(lock.interpreter))
 
 
 def _digests(debs: Iterable[LockedDeb]) -> tuple[Digest, ...]:

@@ -25,6 +25,8 @@ from layerforge.sources.base.python import find_base_python
 from layerforge.sources.base.root import BaseRoot
 from layerforge.sources.base.scan import scan_base
 from layerforge.sources.index import lock_packages
+from layerforge.sources.pythons.choice import Answer, Obstacle, Provider, choose_python
+from layerforge.sources.pythons.standalone import find_standalone, likely_python
 from layerforge.store import Store
 
 
@@ -54,7 +56,7 @@ def resolve_upon(
         library = "musl" if facts.musl else "no C library"
         hint = "the wheels of the index are made for glibc: choose a base on Debian or Ubuntu, such as python:3.12-slim"
         raise ResolveError(f"{request.base} ({facts.name}) has {library}", where=request.path, hint=hint)
-    python = _choose_python(request, facts)
+    python = _choose_python(request, facts, name, likely, store, reporter)
     old_packages, old_runtime = (likely.packages, likely.runtime) if likely else ((), ())
 
     def lock_wheels(runtime: bool) -> tuple[LockedWheel, ...]:
@@ -89,12 +91,22 @@ def _look_at(request: Request, platform: Platform, store: Store, reporter: Repor
     return Foundation(locked, image, describe_base(root, image), root)
 
 
-def _choose_python(request: Request, facts: BaseFacts) -> LockedPython:
-    found = find_base_python(request.python, facts)
-    if isinstance(found, LockedPython):
-        return found
-    hint = f"choose a base with Python {request.minor}, such as python:{request.minor}-slim"
-    raise ResolveError(f"{request.base} has no Python {request.python}: {found}", where=request.path, hint=hint)
+def _choose_python(
+    request: Request, facts: BaseFacts, name: str, likely: PlatformLock | None, store: Store, reporter: Reporter
+) -> LockedPython:
+    platform, old = parse_platform(name), likely_python(likely, name)
+
+    def find_in_base() -> Answer:
+        found = find_base_python(request.python, facts)
+        what = f"{request.base} has no Python {request.python}"
+        return found if isinstance(found, LockedPython) else Obstacle(f"{what}: {found}")
+
+    providers: dict[str, Provider] = {
+        "base": find_in_base,
+        "debian": lambda: Obstacle("Debian's own Python comes with `base: debian` only"),
+        "standalone": lambda: find_standalone(request.python, platform, old, store, reporter),
+    }
+    return choose_python(request.python, request.provider, providers, request.path)
 
 
 def _lock_system(

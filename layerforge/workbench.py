@@ -10,7 +10,7 @@ from typing import BinaryIO, cast
 
 from layerforge.base_image import BaseImage
 from layerforge.errors import SourceError
-from layerforge.lock import Lock, LockedDeb, LockedWheel, PlatformLock
+from layerforge.lock import Lock, LockedDeb, LockedFile, LockedPython, LockedWheel, PlatformLock
 from layerforge.oci import Digest
 from layerforge.platforms import host_platform
 from layerforge.progress import Reporter
@@ -22,7 +22,10 @@ from layerforge.sources.debian import debian_urls, lock_debian
 from layerforge.sources.debian.facts import TOPIC, decode_facts, encode_facts, read_facts
 from layerforge.sources.debian.rootstate import DebFacts, RootBase
 from layerforge.sources.http import download
-from layerforge.sources.interpreter import Interpreter
+from layerforge.sources.interpreters import Interpreter, PythonSource
+from layerforge.sources.pythons.archive import archive_urls
+from layerforge.sources.pythons.mirrors import read_archive_settings
+from layerforge.sources.pythons.standalone import find_standalone
 from layerforge.store import Store
 from layerforge.verify import VerifiedReader
 
@@ -49,11 +52,13 @@ class LocalWorkbench:
         self._store = store
         self._project = project
         self._lock = lock
+        self._section = section
         self._debs = {deb.digest: deb for deb in section.debs}
         self._wheels = {wheel.digest: wheel for wheel in (*section.packages, *section.runtime)}
-        self._section = section
         self._image = image
-        self._interpreter = Interpreter(store, section, self.material, self._find_host_debs, self._unpack_base_python)
+        self._archives: dict[Digest, LockedFile] = {}
+        self._add_archive(section.python)
+        self._interpreter = Interpreter(store, section, self.material, self._find_host_python, self._unpack_base_python)
 
     def __enter__(self) -> LocalWorkbench:
         return self
@@ -63,7 +68,7 @@ class LocalWorkbench:
 
     def material(self, digest: Digest) -> Path:
         """The verified local file of a download of the lock."""
-        item = self._debs.get(digest) or self._wheels[digest]
+        item = self._debs.get(digest) or self._archives.get(digest) or self._wheels[digest]
         return download(self._store, _urls(item), digest, size=item.size, name=_name(item), reporter=self.reporter)
 
     def facts(self, digest: Digest) -> DebFacts:
@@ -117,23 +122,36 @@ class LocalWorkbench:
         root = scan_base(image, self._store, self.reporter)
         return unpack_python(image, root, python.home, python.minor, self._store, self.reporter)
 
-    def _find_host_debs(self) -> tuple[LockedDeb, ...]:
-        """The packages of an interpreter of the same release for this machine: the lock's, else the archive's."""
-        minor = self._interpreter.minor
-        host = str(host_platform())
-        section = next((section for section in self._lock.platforms if section.platform == host), None)
-        if section is not None and section.python.minor == minor:
-            debs = section.debs
+    def _find_host_python(self) -> PythonSource:
+        """The same interpreter for this machine: the lock's, else what its provider has now."""
+        wanted = self._section.python
+        host = host_platform()
+        section = next((section for section in self._lock.platforms if section.platform == str(host)), None)
+        if section is not None and (section.python.minor, section.python.provider) == (wanted.minor, wanted.provider):
+            source = PythonSource(section.python, section.debs)
+        elif wanted.provider == "standalone":
+            answer = find_standalone(wanted.version, host, None, self._store, self.reporter)
+            if not isinstance(answer, LockedPython):
+                hint = f"build the image for {host} too, or on a machine of the image's architecture"
+                raise SourceError(f"no Python {wanted.version} for this machine: {answer.text}", hint=hint)
+            source = PythonSource(answer, ())
         else:
-            found = lock_debian(minor, host_platform(), self._store, self.reporter)
-            debs = found.base + found.interpreter
-        self._debs |= {deb.digest: deb for deb in debs}
-        return debs
+            found = lock_debian(wanted.minor, host, self._store, self.reporter)
+            source = PythonSource(wanted, found.base + found.interpreter)
+        self._debs |= {deb.digest: deb for deb in source.debs}
+        self._add_archive(source.python)
+        return source
+
+    def _add_archive(self, python: LockedPython) -> None:
+        if python.archive is not None:
+            self._archives[python.archive.digest] = python.archive
 
 
-def _urls(item: LockedDeb | LockedWheel) -> tuple[str, ...]:
-    return debian_urls(item) if isinstance(item, LockedDeb) else (item.url,)
+def _urls(item: LockedDeb | LockedFile | LockedWheel) -> Sequence[str]:
+    if isinstance(item, LockedDeb):
+        return debian_urls(item)
+    return archive_urls(item, read_archive_settings()) if isinstance(item, LockedFile) else (item.url,)
 
 
-def _name(item: LockedDeb | LockedWheel) -> str:
+def _name(item: LockedDeb | LockedFile | LockedWheel) -> str:
     return item.path.rpartition("/")[2] if isinstance(item, LockedDeb) else item.filename

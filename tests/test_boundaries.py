@@ -29,6 +29,9 @@ PURE = [
     "layerforge.reference",
     "layerforge.requirements",
     "layerforge.schema",
+    "layerforge.sources.pythons.catalogue",
+    "layerforge.sources.pythons.choice",
+    "layerforge.sources.pythons.relocation",
     "layerforge.shell.evaluate",
 ]
 FORBIDDEN = {"socket", "subprocess", "http.client", "urllib3", "sqlite3", "oras", "requests"}

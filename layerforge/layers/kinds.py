@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from layerforge.layers import code, debian, environment, python, root, runtime, weights, wheels
+from layerforge.layers import code, debian, environment, python, root, runtime, standalone, weights, wheels
 from layerforge.layers.step import Recipe, Workbench
 from layerforge.layers.tar import Layer, TarWriter
 from layerforge.segments import Segments
@@ -37,6 +37,7 @@ _WRITERS: dict[type[Recipe], Callable[[Any, TarWriter, Workbench], None]] = {
     debian.DebianRecipe: debian.write,
     python.PythonRecipe: python.write,
     environment.EnvironmentRecipe: environment.write,
+    standalone.StandaloneRecipe: standalone.write,
     root.RootRecipe: root.write,
     wheels.WheelsRecipe: wheels.write,
     code.CodeRecipe: code.write,

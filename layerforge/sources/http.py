@@ -13,7 +13,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
-from urllib.parse import urlsplit, urlunsplit
+from urllib.parse import unquote, urlsplit, urlunsplit
 
 import urllib3
 
@@ -59,11 +59,15 @@ def redact(url: str) -> str:
 
 @contextmanager
 def open_url(url: str, *, headers: dict[str, str] | None = None) -> Iterator[urllib3.BaseHTTPResponse]:
-    """GET ``url`` (http or https) and give the response, its body unread.
+    """GET ``url`` (http or https; a ``file`` URL is opened) and give the response, its body unread.
 
     Raises:
         SourceError: no connection, or a status other than 200 (``error.status`` holds it; 0 without an answer).
     """
+    if url.startswith("file:"):
+        with _open_file(url) as answer:
+            yield answer
+        return
     merged = {**_pool("").headers, **(headers or {})}
     try:
         response = _pool(_proxy_for(url)).request("GET", url, preload_content=False, headers=merged)
@@ -81,6 +85,21 @@ def open_url(url: str, *, headers: dict[str, str] | None = None) -> Iterator[url
         raise _unreachable(url, error) from error
     finally:
         response.release_conn() if response.closed else response.close()
+
+
+@contextmanager
+def _open_file(url: str) -> Iterator[urllib3.HTTPResponse]:
+    """A local file as the answer of a server, so that a folder can be a mirror."""
+    path = Path(unquote(urlsplit(url).path))
+    try:
+        file = path.open("rb")
+    except OSError as error:
+        failure = SourceError(f"cannot be read: {error.strerror}", where=url)
+        failure.status = 404 if isinstance(error, FileNotFoundError) else 0  # type: ignore[attr-defined]
+        raise failure from error
+    with file:
+        headers = {"Content-Length": str(path.stat().st_size)}
+        yield urllib3.HTTPResponse(file, headers, 200, preload_content=False)
 
 
 def _unreachable(url: str, error: Exception) -> SourceError:

@@ -38,7 +38,7 @@ _PASSED_ON = re.compile(
 _finding = threading.Lock()
 
 
-def _find_program() -> str:
+def find_program() -> str:
     """The ``uv`` that came with Layerforge.
 
     Asked by one thread at a time: uv asks ``sysconfig``, whose table is filled on first use without a lock before
@@ -92,7 +92,7 @@ def compile_requirements(question: Question, reporter: Reporter, environment: Ma
 
 def _command(question: Question) -> list[str]:
     platform = f"{question.machine}-manylinux_2_{min(question.glibc, _NEWEST_GLIBC)}"
-    command = [_find_program(), "pip", "compile", "requirements.in", "--constraints", "constraints.in"]
+    command = [find_program(), "pip", "compile", "requirements.in", "--constraints", "constraints.in"]
     command += ["--format", "pylock.toml", "--output-file", "pylock.toml", "--no-header", "--no-build"]
     command += ["--python", sys.executable, "--python-version", question.python, "--python-platform", platform]
     command += ["--color", "never", "--no-progress", "--quiet"]

@@ -29,7 +29,7 @@ from layerforge.sources.debian.locking import BASE
 from layerforge.sources.debian.mirrors import Mirrors
 from layerforge.sources.debian.resolve import resolve
 from layerforge.sources.http import download
-from layerforge.sources.interpreter import Interpreter, host_architecture
+from layerforge.sources.interpreters import Interpreter, host_architecture
 from layerforge.store import Store
 from tests.conftest import require
 from tests.debian_samples import FactKeeper

@@ -423,13 +423,13 @@ def test_the_program_is_found_by_many_threads_at_once() -> None:
     """``sysconfig`` fills its table without a lock on older Pythons; a fresh interpreter for each try."""
     script = """
         import sys, threading
-        from layerforge.sources.uv import _find_program
+        from layerforge.sources.uv import find_program
         sys.setswitchinterval(1e-6)
         failures, barrier = [], threading.Barrier(8)
         def find():
             barrier.wait()
             try:
-                _find_program()
+                find_program()
             except Exception as error:
                 failures.append(error)
         threads = [threading.Thread(target=find) for _ in range(8)]

@@ -9,7 +9,7 @@ import pytest
 from layerforge.errors import SourceError
 from layerforge.lock import LockedDeb, LockedPython, PlatformLock
 from layerforge.oci import Digest
-from layerforge.sources.interpreter import Interpreter, host_architecture
+from layerforge.sources.interpreters import Interpreter, host_architecture
 from layerforge.store import Store
 from tests.debian_samples import Member, file_member, make_deb
 
@@ -29,7 +29,7 @@ class Shelf:
             (folder / digest.hex).write_bytes(data)
             debs.append(LockedDeb(name, "1", host_architecture(), "debian", f"pool/{name}.deb", len(data), digest))
         version = LockedPython("3.13", "3.13.5", "debian")
-        self.lock = PlatformLock("linux/amd64", "trixie", version, tuple(debs), (), (), (), ())
+        self.lock = PlatformLock(f"linux/{host_architecture()}", "trixie", version, tuple(debs), (), (), (), ())
         self.found = 0
 
     def find(self, digest: Digest) -> Path:

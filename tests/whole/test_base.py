@@ -206,6 +206,8 @@ def test_a_base_that_cannot_carry_a_model(site: Site, name: str, files: dict[str
 
 def test_another_python_than_the_base_has(site: Site) -> None:
     base = site.base("nopython:1", site.system, config={})
-    result = site.forge("build", site.model("nopython", base))
+    elsewhere = {"LAYERFORGE_PYTHON_MIRROR": "file:///nothing/there"}
+    result = site.forge("build", site.model("nopython", base), environment=elsewhere)
     assert result.status == 1
     assert f"has no Python {MINOR}" in result.stderr
+    assert "the standalone build cannot be had: file:///nothing/there" in result.stderr

@@ -1,11 +1,12 @@
 """Debian's archive: mirrors, signed indexes, dependency resolution, and the packages themselves."""
 
 from layerforge.sources.debian.archive import architecture_of, debian_urls, open_index
-from layerforge.sources.debian.locking import GLIBC, LockedDebian, choose_release, lock_debian
+from layerforge.sources.debian.locking import GLIBC, NEWEST, LockedDebian, choose_release, lock_debian
 from layerforge.sources.debian.mirrors import Mirrors, find_mirrors
 
 __all__ = [
     "GLIBC",
+    "NEWEST",
     "LockedDebian",
     "Mirrors",
     "architecture_of",

@@ -23,15 +23,21 @@ RELEASES = {"3.11": "bookworm", "3.13": "trixie"}
 GLIBC = {"bookworm": 36, "trixie": 41}
 """The minor version of glibc 2 in each release. Source: packages.debian.org, libc6."""
 
+NEWEST = "trixie"
+"""The release for an interpreter that Debian does not ship."""
+
 BASE = ("apt", "ca-certificates", "netbase", "tzdata")
 """What the base holds besides the essential packages."""
 
 
 class LockedDebian(msgspec.Struct, frozen=True):
-    """``base``, ``interpreter`` and ``system`` are disjoint, each sorted by name."""
+    """``base``, ``interpreter`` and ``system`` are disjoint, each sorted by name.
+
+    ``python`` is None, and ``interpreter`` empty, when the interpreter comes from elsewhere.
+    """
 
     release: str
-    python: LockedPython
+    python: LockedPython | None
     base: tuple[LockedDeb, ...]
     interpreter: tuple[LockedDeb, ...]
     system: tuple[LockedDeb, ...] = ()
@@ -54,6 +60,11 @@ def _number(minor: str) -> tuple[int, ...]:
     return tuple(int(part) for part in minor.split("."))
 
 
+def upstream_version(version: str) -> str:
+    """``3.13.5`` from a Debian version such as ``3.13.5-2+deb13u1``."""
+    return version.rpartition(":")[2].partition("-")[0]
+
+
 def lock_debian(
     minor: str,
     platform: Platform,
@@ -66,6 +77,7 @@ def lock_debian(
 ) -> LockedDebian:
     """The Debian packages of an image with Python ``minor`` (``3.13``), as the mirrors have them now.
 
+    An empty ``minor`` is for an image whose interpreter comes from elsewhere: the newest release, without one.
     ``system`` are the names of packages that the model wants besides.
 
     Raises:
@@ -73,7 +85,7 @@ def lock_debian(
         SourceError: a mirror cannot be reached, or none is configured.
         VerificationError: a signature, digest or date is wrong.
     """
-    release = choose_release(minor)
+    release = choose_release(minor) if minor else NEWEST
     index = open_index(release, architecture_of(platform), store, reporter, mirrors=mirrors, now=now)
     return choose_packages(index, minor, release, system)
 
@@ -85,11 +97,13 @@ def choose_packages(index: Index, minor: str, release: str, system: Sequence[str
         ResolveError: as :func:`lock_debian`.
     """
     base = resolve(index, [*(package.name for package in index.essential()), *BASE])
-    interpreter = resolve(index, [f"python{minor}"], installed=base)
-    version = next(package.version for package in interpreter if package.name == f"python{minor}")
-    upstream = version.rpartition(":")[2].partition("-")[0]
-    reason = f"Debian {release} ships Python {minor}"
-    python = LockedPython(minor=minor, version=upstream, provider="debian", home="/usr/bin", reason=reason)
+    interpreter: tuple[Package, ...] = ()
+    python: LockedPython | None = None
+    if minor:
+        interpreter = resolve(index, [f"python{minor}"], installed=base)
+        version = next(package.version for package in interpreter if package.name == f"python{minor}")
+        reason = f"Debian {release} ships Python {minor}"
+        python = LockedPython(minor, upstream_version(version), "debian", "/usr/bin", reason)
     extra = resolve(index, system, installed=(*base, *interpreter)) if system else ()
     return LockedDebian(release, python, lock_packages(base), lock_packages(interpreter), lock_packages(extra))
 

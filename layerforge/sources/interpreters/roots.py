@@ -1,0 +1,30 @@
+"""Unpacked folders in the store: whole, or not there."""
+
+from __future__ import annotations
+
+import shutil
+import tempfile
+from collections.abc import Callable
+from pathlib import Path
+
+from layerforge.store import Store, translate_os_errors
+
+
+def make_root(store: Store, name: str, fill: Callable[[Path], None]) -> Path:
+    """The folder ``name`` of the store's roots; ``fill`` makes its content the first time, in a folder that is given.
+
+    Raises:
+        StoreError: the disk is full.
+    """
+    root = store.root / "roots" / name
+    if not root.is_dir():
+        fresh = Path(tempfile.mkdtemp(dir=store.scratch))
+        with translate_os_errors(root):
+            fill(fresh)
+            try:
+                fresh.rename(root)
+            except OSError:  # another process was faster
+                if not root.is_dir():
+                    raise
+                shutil.rmtree(fresh, ignore_errors=True)
+    return root

@@ -1,0 +1,126 @@
+"""A Python on this machine that compiles sources for an image, in a process of its own.
+
+The bytes depend on path, source and interpreter alone, not on what a process compiled before: ``marshal`` marks as
+referable what has more than one reference, which could differ, but marks every interned string in any case
+(CPython, ``Python/marshal.c``, ``w_ref``), and nothing else in a code object is shared with the rest of the process.
+"""
+
+from __future__ import annotations
+
+import struct
+import subprocess
+import tempfile
+import threading
+from collections.abc import Sequence
+from pathlib import Path
+from typing import IO
+
+import msgspec
+
+from layerforge.errors import SourceError
+
+_PROGRAM = r"""
+import sys, struct, marshal, warnings
+from _imp import source_hash
+from importlib._bootstrap_external import MAGIC_NUMBER
+warnings.simplefilter("ignore")
+magic = int.from_bytes(MAGIC_NUMBER, "little")
+def build(path, source):
+    try:
+        code = compile(source, "/" + path, "exec", dont_inherit=True, optimize=0)
+    except (SyntaxError, ValueError, RecursionError, MemoryError, OverflowError):
+        return None
+    return MAGIC_NUMBER + struct.pack("<I", 1) + source_hash(magic, source) + marshal.dumps(code)
+
+receive, send = sys.stdin.buffer, sys.stdout.buffer
+while header := receive.read(8):
+    path_size, size = struct.unpack("<II", header)
+    path = receive.read(path_size).decode("utf-8", "surrogateescape")
+    result = build(path, receive.read(size))
+    send.write(struct.pack("<i", -1) if result is None else struct.pack("<i", len(result)) + result)
+    send.flush()
+"""
+_FLAGS = ("-s", "-S", "-B", "-X", "utf8", "-c", _PROGRAM)  # not -I, which would pass over PYTHONHASHSEED
+
+
+class Program(msgspec.Struct, frozen=True):
+    """A Python that runs here: the command that starts it (a dynamic loader may come first), and its prefix."""
+
+    command: tuple[str, ...]
+    prefix: Path
+
+
+def compile_chunks(program: Program, chunks: Sequence[Sequence[tuple[str, bytes]]]) -> list[list[bytes | None]]:
+    """The unchecked-hash ``.pyc`` (PEP 552) of each ``(path in the image, source)``; None where compiling fails.
+
+    Every chunk goes to one process, a thread writing while this one reads.
+
+    Raises:
+        SourceError: the process cannot be started, or stops.
+    """
+    command = (*program.command, *_FLAGS)
+    with tempfile.TemporaryFile() as complaints:
+        try:
+            process = subprocess.Popen(
+                command,
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                stderr=complaints,
+                env=_environment(program),
+                cwd=program.prefix,
+            )
+        except OSError as error:
+            raise SourceError(f"the image's Python cannot be started: {error.strerror}", where=command[0]) from error
+        assert process.stdin is not None and process.stdout is not None
+        feeder = threading.Thread(target=_feed, args=(process.stdin, chunks), daemon=True)
+        feeder.start()
+        try:
+            return [[_receive(process.stdout) for _ in chunk] for chunk in chunks]
+        except EOFError as error:
+            complaints.seek(0)
+            said = complaints.read().decode("utf-8", "replace").strip().splitlines()
+            message = f"the image's Python stopped while compiling: {said[-1] if said else 'no message'}"
+            raise SourceError(message, where=program.command[-1]) from error
+        finally:
+            process.kill()
+            feeder.join()
+            process.wait()
+            process.stdout.close()
+
+
+def runs(program: Program) -> bool:
+    """Whether the program starts on this machine at all."""
+    try:
+        done = subprocess.run(
+            (*program.command, "-S", "-c", ""), env=_environment(program), cwd=program.prefix, capture_output=True
+        )
+    except OSError:  # no such loader: a machine with another C library
+        return False
+    return done.returncode == 0
+
+
+def _environment(program: Program) -> dict[str, str]:
+    return {"PYTHONHOME": str(program.prefix), "PYTHONHASHSEED": "0", "LC_ALL": "C.UTF-8"}
+
+
+def _feed(sink: IO[bytes], chunks: Sequence[Sequence[tuple[str, bytes]]]) -> None:
+    try:
+        with sink:
+            for chunk in chunks:
+                for path, source in chunk:
+                    name = path.encode("utf-8", "surrogateescape")
+                    sink.write(struct.pack("<II", len(name), len(source)) + name + source)
+    except OSError:
+        pass  # the process ended early: who reads from it finds out
+
+
+def _receive(answers: IO[bytes]) -> bytes | None:
+    (size,) = struct.unpack("<i", _read(answers, 4))
+    return None if size < 0 else _read(answers, size)
+
+
+def _read(answers: IO[bytes], size: int) -> bytes:
+    data = answers.read(size)
+    if len(data) != size:
+        raise EOFError
+    return data

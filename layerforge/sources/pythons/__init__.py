@@ -1,0 +1,1 @@
+"""Where the image's Python comes from: which provider has it, and why that one."""
