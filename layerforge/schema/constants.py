@@ -14,7 +14,7 @@ from layerforge.errors import SchemaError
 from layerforge.schema import operations
 from layerforge.schema.calls import Caller
 from layerforge.schema.classes import ancestry, external_bases, find_attribute
-from layerforge.schema.datafiles import file_name, path_attribute, read_lines
+from layerforge.schema.datafiles import file_name, path_attribute, project_path, read_lines
 from layerforge.schema.faults import fault, shown
 from layerforge.schema.modules import Assigned, Defined, External, Local, Module, Nothing, Project, Unclear
 from layerforge.schema.statements import Runner
@@ -30,9 +30,11 @@ from layerforge.schema.values import (
     Scope,
 )
 
-MAX_STEPS = 100_000
+MAX_STEPS = 50_000
 MAX_DEPTH = 150
 MAX_SETTLED = 20_000
+
+_NUMBERS = ("enum.IntEnum", "enum.IntFlag", "builtins.int", "builtins.float")
 
 _OPERATORS: dict[type[ast.AST], Callable[..., Any]] = {
     ast.Sub: operations.subtract, ast.Div: operations.divide, ast.FloorDiv: operator.floordiv,
@@ -52,6 +54,7 @@ class Evaluator:
 
     def __init__(self, project: Project) -> None:
         self.project = project
+        project.evaluate_folder = self._folder
         self._caller = Caller(self)
         self._runner = Runner(self)
         self._steps = 0
@@ -132,6 +135,9 @@ class Evaluator:
             if isinstance(value, Opaque):
                 raise value.reason
             if isinstance(value, EnumMember):
+                if not value.plain:
+                    why = f"{value.name} is a member of an enumeration that is not a str or int: write `.value`"
+                    raise self.unknown(scope, node, why)
                 return visit(value.value)
             if isinstance(value, PathText):
                 return value.text
@@ -146,6 +152,13 @@ class Evaluator:
             raise self.unknown(scope, node, f"{_name_of(value)} has no JSON form")
 
         return visit(value)
+
+    def _folder(self, module: Module, node: ast.expr) -> str | None:
+        """The folder of the project that an argument of ``sys.path.append`` names, or None."""
+        try:
+            return project_path(self.read(node, Scope(module)))
+        except (SchemaError, RecursionError, ValueError, TypeError):
+            return None
 
     # Displays and literals
 
@@ -309,6 +322,7 @@ class Evaluator:
         if not any(name.startswith("enum.") for name in bases):
             return None
         textual = any(name in ("enum.StrEnum", "builtins.str") for name in bases)
+        plain = textual or any(name in _NUMBERS for name in bases)
         members: list[EnumMember] = []
         for module, node in ancestry(self.project, owner):
             inside = self.project.inside(module, node)
@@ -318,7 +332,7 @@ class Evaluator:
                     if not name.startswith("_"):
                         last = members[-1].value if members else 0
                         value = self._enum_value(name, inside, statement.value, textual, last)
-                        members.append(EnumMember(name, value))
+                        members.append(EnumMember(name, value, plain))
         return members
 
     def _enum_value(self, name: str, module: Module, value: ast.expr, textual: bool, last: Any) -> Any:

@@ -69,8 +69,9 @@ def generate_schema(
 def _derive(project: Project, file: str, name: str, mode: str, version: str) -> dict[str, Any]:
     path = posixpath.normpath(file)
     try:
-        target = find_callable(project, path, name, mode)
-        signature = SignatureReader(project, Evaluator(project)).read(target)
+        evaluator = Evaluator(project)
+        target = find_callable(evaluator, path, name, mode)
+        signature = SignatureReader(project, evaluator).read(target)
         return render_document(signature, mode, version)
     except RecursionError:
         hint = "write it with fewer nested brackets and calls"

@@ -78,6 +78,7 @@ class Module:
         self.is_package = parts[-1] == "__init__"
         self.parts = tuple(parts[:-1] if self.is_package else parts)
         self.stars: list[str] = []
+        self.folders: list[ast.expr] = []
         self.bindings = _collect(body, self)
 
     def absolute(self, module: str | None, level: int) -> str:
@@ -126,6 +127,11 @@ class Project:
         self._python = python
         self._modules: dict[str, Module | None] = {}
         self._insides: dict[int, Module] = {}
+        self._roots = [""]
+        for folder in self.environment.get("PYTHONPATH", "").split(":"):
+            self._roots += [folder.removeprefix("/src/").strip("/") + "/"] if folder.strip("/") else []
+        self._unknown_folders: list[tuple[Module, ast.expr]] = []
+        self.evaluate_folder: Callable[[Module, ast.expr], str | None] = lambda _module, _node: None
         self.warnings: list[Problem] = []
 
     def open(self, path: str) -> Module | None:
@@ -137,7 +143,9 @@ class Project:
         if path not in self._modules:
             data = self._read(path)
             tree = None if data is None else parse_source(data, path, self._python)
-            self._modules[path] = None if tree is None else Module(path, tree.body, self._python)
+            module = self._modules[path] = None if tree is None else Module(path, tree.body, self._python)
+            if module is not None:
+                self._unknown_folders += [(module, folder) for folder in module.folders]
         return self._modules[path]
 
     def inside(self, module: Module, owner: ast.ClassDef) -> Module:
@@ -168,6 +176,21 @@ class Project:
         if not name or name.partition(".")[0] in _ALWAYS_EXTERNAL:
             return None
         base = name.replace(".", "/")
+        for root in self._roots:
+            found = self._find_in(root + base)
+            if found is not None:
+                return found
+        while self._unknown_folders:
+            # `sys.path.append("src")`: looked at only where a name is not found without it.
+            folder = self.evaluate_folder(*self._unknown_folders.pop(0))
+            if folder is not None and f"{folder}/" not in self._roots:
+                self._roots.append(f"{folder}/")
+                found = self._find_in(f"{folder}/{base}")
+                if found is not None:
+                    return found
+        return None
+
+    def _find_in(self, base: str) -> Module | None:
         for path in (f"{base}.py", f"{base}/__init__.py", f"{base}.pyi"):
             module = self.open(path)
             if module is not None:
@@ -298,20 +321,30 @@ def _bind(statement: ast.stmt, bound: dict[str, Binding], module: Module) -> Non
             _bind_target(statement.target, value, statement.lineno, bound)
         case ast.AugAssign() | ast.Delete() | ast.For() | ast.AsyncFor() | ast.While():
             _blur(statement, bound, f"changes on line {statement.lineno}")
+        case ast.Expr(value=ast.Call(func=ast.Attribute(value=ast.Attribute(attr="path"), attr=method), args=args)):
+            if method in ("append", "insert") and args:
+                module.folders.append(args[-1])
         case ast.Expr(value=ast.Call(func=ast.Attribute(value=ast.Name(id=name), attr=method))):
             if method in MUTATORS and isinstance(bound.get(name), Assigned):
                 bound[name] = Unclear(name, f"changes on line {statement.lineno}", statement.lineno)
         case ast.If():
             decided = decide(statement.test, module.python)
             if decided is None:
-                _merge(bound, _collect(statement.body, module), _collect(statement.orelse, module), statement.lineno)
+                _blur_changes(statement, bound)
+                first, second = _collect(statement.body, module), _collect(statement.orelse, module)
+                _merge(bound, first, second, statement.lineno)
+                for name in first.keys() & second.keys():
+                    if isinstance(first[name], Defined) and isinstance(second[name], Defined):
+                        bound[name] = Unclear(name, f"depends on the condition on line {statement.lineno}", 0)
             else:
                 _bind_all(statement.body if decided else statement.orelse, bound, module)
         case ast.Try():
+            _blur_changes(statement, bound)
             handled = _collect([inner for handler in statement.handlers for inner in handler.body], module)
             _merge(bound, _collect([*statement.body, *statement.orelse], module), handled, statement.lineno)
             _bind_all(statement.finalbody, bound, module)
         case ast.With() | ast.AsyncWith():
+            _blur_changes(statement, bound)
             for item in statement.items:
                 if item.optional_vars is not None:
                     _blur(item.optional_vars, bound, f"comes from the `with` on line {statement.lineno}")
@@ -358,6 +391,25 @@ def _blur(node: ast.AST, bound: dict[str, Binding], reason: str) -> None:
             owner = inner.func.value
             if isinstance(owner, ast.Name) and isinstance(bound.get(owner.id), Assigned):
                 bound[owner.id] = Unclear(owner.id, reason, inner.lineno)
+
+
+def _blur_changes(statement: ast.stmt, bound: dict[str, Binding]) -> None:
+    """Make unclear what an inner statement changes without binding it anew."""
+    for inner in ast.walk(statement):
+        match inner:
+            case ast.Subscript(value=ast.Name(id=name), ctx=ast.Store() | ast.Del()):
+                pass
+            case ast.Attribute(value=ast.Name(id=name), ctx=ast.Store() | ast.Del()):
+                pass
+            case ast.Call(func=ast.Attribute(value=ast.Name(id=name), attr=method)) if method in MUTATORS:
+                pass
+            case ast.AugAssign(target=ast.Name(id=name)):
+                pass
+            case _:
+                continue
+        if isinstance(bound.get(name), Assigned):
+            line = getattr(inner, "lineno", 0)
+            bound[name] = Unclear(name, f"changes on line {line}", line)
 
 
 def _merge(bound: dict[str, Binding], first: dict[str, Binding], second: dict[str, Binding], line: int) -> None:

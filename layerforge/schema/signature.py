@@ -80,7 +80,12 @@ class SignatureReader:
         module = target.module
         if parameter.annotation is None:
             message = f"the input {parameter.arg} of {target.node.name}() has no type"
-            raise fault(module, parameter, message, f"annotate it, such as `{parameter.arg}: str`")
+            hint = f"annotate it, such as `{parameter.arg}: str`"
+            if any(self._is_cog(decorator, module, "input") for decorator in target.node.decorator_list):
+                hint = (
+                    f"`@cog.input` is of Cog before 0.1: write `{parameter.arg}: str = Input(...)` in the `def` instead"
+                )
+            raise fault(module, parameter, message, hint)
         kind = self._types.input_type(parameter.annotation, module)
         described: dict[str, Any] = {}
         if default is not None:

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from layerforge.schema.constants import Evaluator
 
 MAX_CALLS = 20
+MAX_COPIED = 20_000
 
 
 class _Returned(Exception):
@@ -198,11 +199,20 @@ class Runner:
 
 def _copied(value: Any) -> Any:
     """A value that may be changed without changing the one it was read from."""
-    if isinstance(value, list):
-        return [_copied(item) for item in value]
-    if isinstance(value, dict):
-        return {key: _copied(item) for key, item in value.items()}
-    return value
+    left = MAX_COPIED
+
+    def copy(value: Any) -> Any:
+        nonlocal left
+        left -= 1
+        if left < 0:
+            raise OverflowError("there are too many items")
+        if isinstance(value, list):
+            return [copy(item) for item in value]
+        if isinstance(value, dict):
+            return {key: copy(item) for key, item in value.items()}
+        return value
+
+    return copy(value)
 
 
 def _loaded(target: ast.expr) -> ast.expr:

@@ -19,10 +19,11 @@ class Opaque(msgspec.Struct, frozen=True):
 
 
 class EnumMember(msgspec.Struct, frozen=True):
-    """A member of one of the project's enumerations."""
+    """A member of one of the project's enumerations. ``plain``: it is a ``str`` or a number itself."""
 
     name: str
     value: Any
+    plain: bool = False
 
 
 class InputCall(msgspec.Struct, frozen=True):

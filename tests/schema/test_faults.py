@@ -66,6 +66,8 @@ FAULTS = {
     "text_for_number": runner("self, a: int = 'three') -> str"),
     "accept_on_text": runner("self, a: str = Input(accept='image/*')) -> str"),
     "unknown_default": runner("self, a: str = Input(default=os.getpid())) -> str", "import os"),
+    "enum_member": runner("self, a: str = E.A) -> str", "from enum import Enum\nclass E(Enum):\n  A = 'a'"),
+    "api_of_2021": "import cog\nclass Runner:\n    @cog.input('a', type=str)\n    def predict(self, a): ...\n",
     "streaming_text": "import cog\nclass Runner:\n    @cog.streaming\n    def run(self) -> str: ...\n",
     "concurrent_sync": "import cog\nclass Runner:\n    @cog.concurrent(max=2)\n    def run(self) -> str: ...\n",
 }
@@ -93,6 +95,11 @@ def test_fault(name: str, snapshot: SnapshotAssertion) -> None:
         b"x = " + b"-" * 100_000 + b"1\n",
         b"x = " + b"1+" * 50_000 + b"1\n",
         b"\n" * 3_000_000,
+        b"x = 1\n" * 900_000,
+        b"x = f'" + b"{" * 500 + b"}" * 500 + b"'\n",
+        b"\t  if x:\n\ty\n",
+        "x = 'é'\n".encode("utf-16"),
+        b"class Runner(" * 50,
     ],
 )
 def test_no_file_breaks_the_reader(data: bytes) -> None:
@@ -164,3 +171,58 @@ class TestProperties:
             generate_schema({"run.py": data}.get, "run.py", "Runner")
         except SchemaError as error:
             assert error.message
+
+
+CYCLES = {
+    "imports": {
+        "run.py": "from a import *\nfrom b import Runner\n",
+        "a.py": "from b import *\n",
+        "b.py": "from a import *\n",
+    },
+    "bases": {"run.py": "class A(B): ...\nclass B(A): ...\nclass Runner(A): ...\n"},
+    "aliases": {"run.py": "Runner = A\nA = B\nB = Runner\n"},
+    "types": {"run.py": runner("self) -> A", "class A(BaseModel):\n    b: 'B'\nclass B(BaseModel):\n    a: list[A]")},
+    "values": {"run.py": runner("self, a: int = A) -> str", "A = B + 1\nB = [A][0]")},
+    "functions": {"run.py": runner("self, a: int = f(1)) -> str", "def f(n): return g(n)\ndef g(n): return f(n)")},
+    "path": {"run.py": "import sys\nsys.path.append(sys.path[0])\nfrom missing import Runner\n"},
+    "package": {
+        "run.py": "from pkg import Runner\n",
+        "pkg/__init__.py": "from pkg import Runner\nfrom .pkg import *\n",
+    },
+}
+
+
+@pytest.mark.parametrize("name", CYCLES)
+def test_what_goes_in_circles_ends(name: str) -> None:
+    started = time.perf_counter()
+    files = {path: text.encode() for path, text in CYCLES[name].items()}
+    if name == "types":
+        assert generate_schema(files.get, "run.py", "Runner")
+    else:
+        with pytest.raises(SchemaError) as caught:
+            generate_schema(files.get, "run.py", "Runner")
+        assert caught.value.hint
+    assert time.perf_counter() - started < 2
+
+
+SLOW = [
+    "X = [i for i in range(9999) for j in range(9999)]",
+    "X = ''\nfor i in range(9999):\n    X = X + 'abcdefghij' * 9\n    Y = X.upper().replace('A', 'b').split('C')",
+    "X = list(range(9999))\nfor i in range(9999):\n    sorted(X, key=lambda n: -n)\n    X = [n + 1 for n in X]",
+    "X = {str(i): str(i) * 50 for i in range(9999)}\nfor k in X:\n    X = {**X, k: ''}",
+    "X = 'a' * 99999\nfor i in range(9999):\n    Y = [X in X, X.count('a'), X.find('b'), f'{X}'[:5]]",
+    "X = 3\nfor i in range(9999):\n    X = X * X % (10 ** 1000)",
+    "import itertools\nX = len(list(itertools.product(*[range(9)] * 9)))",
+    "import re\nX = re.match('(a+)+$', 'a' * 40 + 'b')",
+    "def f(n):\n    return f(n - 1) + f(n - 1) if n else 1\nX = f(18)",
+    "import json\nX = json.loads('[' * 9999 + ']' * 9999)",
+    "import yaml\nX = yaml.safe_load('a: &a [1,1]\\nb: &b [*a,*a,*a,*a,*a]\\nc: [*b,*b,*b,*b,*b]\\n')\nX = [X] * 9999",
+]
+
+
+@pytest.mark.parametrize("head", SLOW)
+def test_nothing_takes_long(head: str) -> None:
+    started = time.perf_counter()
+    with pytest.raises(SchemaError):
+        generate_schema({"run.py": runner("self, a: Any = X) -> str", head).encode()}.get, "run.py", "Runner")
+    assert time.perf_counter() - started < 2

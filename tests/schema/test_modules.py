@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from layerforge.errors import SchemaError
-from layerforge.schema import generate_schema
+from layerforge.schema import derive_schema, generate_schema
 
 MODEL = "from cog import BaseModel\nclass Output(BaseModel):\n    value: int\n"
 VALUE = {"type": "object", "properties": {"value": {"type": "integer", "title": "Value"}}, "required": ["value"]}
@@ -155,3 +155,66 @@ def test_values_that_cannot_be_known_are_errors(head: str, reason: str) -> None:
 def test_main_guard_does_not_count() -> None:
     head = "X = [1]\nif __name__ == '__main__':\n    X = [2]"
     assert schemas({"run.py": runner("self, a: int = Input(choices=X)) -> str", head)})["a"]["enum"] == [1]
+
+
+@pytest.mark.parametrize(
+    "head",
+    [
+        "import sys\nsys.path.append('lib')",
+        "import sys\nsys.path.insert(0, './lib/')",
+        "import os, sys\nsys.path.insert(0, os.path.join(os.path.dirname(__file__), 'lib'))",
+        "import sys\nfrom pathlib import Path\nLIB = Path(__file__).parent / 'lib'\nsys.path.append(str(LIB))",
+    ],
+)
+def test_folders_put_on_the_path(head: str) -> None:
+    found = schemas({"run.py": runner("self) -> Output", f"{head}\nfrom models import Output"), "lib/models.py": MODEL})
+    assert found["Output"]["required"] == ["value"]
+
+
+def test_pythonpath_of_cog_yaml() -> None:
+    files = {"run.py": runner("self) -> Output", "from models import Output"), "lib/models.py": MODEL}
+    data = {path: text.encode() for path, text in files.items()}
+    derived = derive_schema(data.get, run=("run.py", "Runner"), environment={"PYTHONPATH": "/src/lib:/opt"})
+    assert derived.document["components"]["schemas"]["Output"]["required"] == ["value"]
+
+
+CONDITIONAL = """
+    from flags import FAST
+    class Runner:
+        if FAST:
+            def run(self, a: str) -> str: ...
+        else:
+            def run(self, b: str) -> str: ...
+        removed = {}
+        if not FAST:
+            removed["b"] = None
+        if removed:
+            run = remove(run, removed)
+"""
+
+
+def test_conditions_in_a_class_body() -> None:
+    assert list(inputs({"run.py": CONDITIONAL, "flags.py": "FAST = True\n"})) == ["a"]
+    with pytest.raises(SchemaError, match="signature of method is changed"):
+        inputs({"run.py": CONDITIONAL, "flags.py": "FAST = False\n"})
+    with pytest.raises(SchemaError, match="what run is depends on the condition on line 4"):
+        inputs({"run.py": CONDITIONAL, "flags.py": "import torch\nFAST = torch.cuda.is_available()\n"})
+    classes = (
+        "import torch\nif torch.f():\n    class Runner: ...\nelse:\n    class Runner:\n        def run(self): ...\n"
+    )
+    with pytest.raises(SchemaError, match="what Runner is depends on the condition on line 2"):
+        inputs({"run.py": classes})
+
+
+def test_nested_classes_and_values_of_the_class() -> None:
+    source = """
+        from cog import BaseModel, Input
+        class Runner:
+            SIZES = [1, 2]
+            class Output(BaseModel):
+                value: int
+            def run(self, a: int = Input(choices=SIZES, default=SIZES[0])) -> Output: ...
+    """
+    found = schemas({"run.py": source})
+    assert found["a"]["enum"] == [1, 2]
+    assert found["Output"] == {**VALUE, "title": "Output"}

@@ -32,6 +32,8 @@ def value(head: str, expression: str = "X", **files: str) -> Any:
         ("FAST = False\nif FAST:\n    X = 1\nelse:\n    X = 2", 2),
         ("X, (Y, Z) = 1, (2, 3)\nX = X + Z", 4),
         ("X = 1\nX *= 5", 5),
+        ("X = [1]\nif 1 + 1 == 2:\n    X.append(2)\n    X += [3]", [1, 2, 3]),
+        ("X = {}\ntry:\n    X['a'] = 1\nfinally:\n    X['b'] = 2", {"a": 1, "b": 2}),
         ("def f(n, *rest, k=2, **kw):\n    'Doc.'\n    total = n + k + len(rest) + len(kw)\n    return total\n"
          "X = f(1, 5, 5, z=0)", 6),
         ("def f(n):\n    if n > 3:\n        return 'big'\n    return 'small'\nX = [f(n) for n in (1, 9)]",
