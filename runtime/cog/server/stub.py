@@ -32,6 +32,7 @@ _ITERATORS = {
 }  # fmt: skip
 _UNIONS = (typing.Union, getattr(types, "UnionType", typing.Union))
 _HEAD = "import typing\nfrom typing import *\nimport cog\nfrom cog import *\n"
+_QUALIFIERS = ("Required", "NotRequired", "ReadOnly", "Final")
 _DEPTH = 30
 
 
@@ -188,11 +189,14 @@ class Stub:
         for field, hint in self._hints(kind).items():
             if field.startswith("_") or typing.get_origin(hint) is typing.ClassVar or hint is typing.ClassVar:
                 continue
-            while getattr(typing.get_origin(hint), "_name", "") in ("Required", "NotRequired", "ReadOnly", "Final"):
+            needed = required is not None and field in required
+            while (word := getattr(typing.get_origin(hint), "_name", "")) in _QUALIFIERS:
+                # Where annotations are texts, Python itself does not see these words (`__required_keys__`).
+                needed = word == "Required" or (word != "NotRequired" and needed)
                 hint = typing.get_args(hint)[0]
             shown = self._type(hint, 1)
             if required is not None:
-                fields.append(f"    {field}: {'Required' if field in required else 'NotRequired'}[{shown}]")
+                fields.append(f"    {field}: {'Required' if needed else 'NotRequired'}[{shown}]")
             else:
                 fields.append(f"    {field}: {shown}{self._default(kind, field, pydantic)}")
         base = "typing.TypedDict" if total is not None else "cog.BaseModel"
