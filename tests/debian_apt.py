@@ -76,6 +76,7 @@ class Apt:
     def __init__(self, folder: Path, snapshot: Snapshot, store: Store, mirrors: Mirrors) -> None:
         self._folder = folder
         self._architecture = snapshot.architecture
+        (folder / "root").mkdir(parents=True)
         for deb in lock_packages(resolve(snapshot.index, ["apt"])):
             self._unpack(deb, store, mirrors)
         names = ("etc/apt/preferences.d", "etc/apt/apt.conf.d", "state/lists/partial", "cache/archives/partial", "log")

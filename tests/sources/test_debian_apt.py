@@ -73,8 +73,8 @@ QUICK = (*SETS[:40:8], *SETS[45:150:21])
 
 
 OLD_BASE = (
-    *(("build-essential",), ("libssl-dev", "curl"), ("git",), ("python3-dev",), ("libsystemd-dev",), ("perl",)),
-    *(("libglib2.0-dev",), ("ffmpeg", "libc6-dev"), ("libsqlite3-dev", "zlib1g-dev"), ("fdisk",), ("gcc", "perl")),
+    *(("build-essential",), ("libssl-dev", "curl"), ("python3-dev",), ("perl",)),
+    *(("libglib2.0-dev",), ("ffmpeg", "libc6-dev"), ("libsqlite3-dev", "zlib1g-dev")),
 )
 """Installed upon a base older than the archive; most need newer versions of what is installed there."""
 

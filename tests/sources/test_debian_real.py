@@ -24,10 +24,8 @@ from layerforge.layers.tar import Layer, TarWriter
 from layerforge.lock import LockedDeb, PlatformLock
 from layerforge.oci import LINUX_AMD64, LINUX_ARM64, Digest
 from layerforge.progress import SILENCE
-from layerforge.sources.debian import debian_urls, find_mirrors, lock_debian, open_index
-from layerforge.sources.debian.locking import BASE
+from layerforge.sources.debian import debian_urls, find_mirrors, lock_debian
 from layerforge.sources.debian.mirrors import Mirrors
-from layerforge.sources.debian.resolve import resolve
 from layerforge.sources.http import download
 from layerforge.sources.interpreters import Interpreter, host_architecture
 from layerforge.store import Store
@@ -271,43 +269,3 @@ def test_another_python_and_another_processor_are_refused(bench: Bench) -> None:
 
 def _of_architecture(deb: LockedDeb, architecture: str) -> LockedDeb:
     return LockedDeb(deb.name, deb.version, architecture, deb.archive, deb.path, deb.size, deb.digest)
-
-
-# -- apt ----------------------------------------------------------------------------------------------------------
-
-
-@pytest.fixture(scope="module")
-def apt(bench: Bench, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The configuration of an apt whose root is empty, with the same mirrors and release."""
-    require(shutil.which("apt-get"), "apt-get is not installed")
-    folder = tmp_path_factory.mktemp("apt")
-    for name in ("etc/apt/preferences.d", "etc/apt/apt.conf.d", "var/lib/apt/lists/partial", "var/lib/dpkg"):
-        (folder / name).mkdir(parents=True)
-    (folder / "var/cache/apt/archives/partial").mkdir(parents=True)
-    (folder / "var/lib/dpkg/status").touch()
-    (folder / "keys.gpg").write_bytes(b"".join(bench.mirrors.keys))
-    release = bench.lock.release
-    suites = ((release, "debian"), (f"{release}-updates", "debian"), (f"{release}-security", "debian-security"))
-    lines = [
-        f"deb [signed-by={folder}/keys.gpg] {bench.mirrors.of(archive)[0]} {suite} main\n" for suite, archive in suites
-    ]
-    (folder / "etc/apt/sources.list").write_text("".join(lines))
-    settings = {"Dir": folder, "Dir::State::status": folder / "var/lib/dpkg/status", "APT::Solver": "internal"}
-    settings |= {"APT::Architecture": host_architecture(), "APT::Install-Recommends": "false"}
-    settings |= {"Dir::Etc::parts": folder / "etc/apt/apt.conf.d", "APT::Sandbox::User": "root"}
-    configuration = folder / "apt.conf"
-    configuration.write_text("".join(f'{name} "{value}";\n' for name, value in settings.items()))
-    subprocess.run(["apt-get", "update"], env={**os.environ, "APT_CONFIG": str(configuration)}, check=True)
-    return configuration
-
-
-def test_apt_chooses_the_same_packages(bench: Bench, apt: Path) -> None:
-    index = open_index(bench.lock.release, host_architecture(), bench.store)
-    base = [*(package.name for package in index.essential()), *BASE]
-    for extra in ([f"python{bench.lock.python.minor}"], ["ffmpeg", "git"], ["libreoffice-writer"]):
-        command = ["apt-get", "-s", "install", *base, *extra]
-        environment = {**os.environ, "APT_CONFIG": str(apt), "LC_ALL": "C"}
-        said = subprocess.run(command, env=environment, capture_output=True, text=True, check=True).stdout
-        words = [line.split() for line in said.splitlines() if line.startswith("Inst ")]
-        theirs = {(line[1], line[2].lstrip("(")) for line in words}
-        assert {(package.name, package.version) for package in resolve(index, [*base, *extra])} == theirs, extra
