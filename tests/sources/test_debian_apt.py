@@ -12,7 +12,7 @@ from layerforge.errors import ResolveError
 from layerforge.sources.debian.installed import parse_status
 from layerforge.sources.debian.mirrors import find_mirrors
 from layerforge.sources.debian.resolve import resolve
-from layerforge.sources.interpreter import host_architecture
+from layerforge.sources.interpreters.interpreter import host_architecture
 from layerforge.store import Store
 from tests.conftest import require
 from tests.debian_apt import Apt, Snapshot, described
