@@ -12,6 +12,7 @@ from layerforge.sources.debian.loader import loader_state
 from layerforge.sources.debian.pam import pam_state
 from layerforge.sources.debian.rootstate import DebFacts, Entries, file_entry, folder_entry, link_entry
 from layerforge.sources.debian.slim import CONFIG_PATH, DPKG_CONFIG, is_dropped
+from layerforge.sources.debian.triggers import trigger_state
 
 _MAIL_GROUP = 8
 _UTMP_GROUP = 43
@@ -43,6 +44,7 @@ def root_state(facts: tuple[DebFacts, ...], release: str, architecture: str) -> 
         **certificate_state(files),
         **alternative_state(facts, is_dropped),
         **loader_state(facts, architecture),
+        **trigger_state(facts),
         **database_state(facts, architecture),
         "var/lib/dpkg/diversions": file_entry(_DIVERSIONS.get(release, "")),
         CONFIG_PATH: file_entry(DPKG_CONFIG),
@@ -68,6 +70,7 @@ def _base_files(files: Mapping[str, bytes], release: str) -> Entries:
         "run/lock": folder_entry(0o1777),
         "tmp": folder_entry(0o1777),
         "usr/local/man": link_entry("share/man"),
+        "usr/share/man/man1": folder_entry(),  # Java's postinst fails where manuals have no folder
         "var/lock": link_entry("/run/lock"),
         "var/log/btmp": file_entry(b"", 0o660, _UTMP_GROUP),
         "var/log/lastlog": file_entry(b"", 0o664, _UTMP_GROUP),

@@ -27,8 +27,11 @@ for name in bin sbin lib lib64; do mkdir -p "$1/usr/$name"; ln -s "usr/$name" "$
 """
 """What debootstrap does for releases whose packages do not ship these links."""
 
+_MANUALS = 'mkdir -p "$1/usr/share/man/man1"'
+"""Java's postinst fails where there is no such folder."""
+
 _DPKG_OPTIONS = [line.replace(" ", "=", 1) for line in DPKG_CONFIG.splitlines() if not line.startswith("#")]
-_REVISION = 2
+_REVISION = 3
 """Raised when the options below change, so that remembered roots are not used."""
 
 
@@ -63,6 +66,7 @@ def bootstrap(section: PlatformLock, find: Callable[[Digest], Path], folder: Pat
     command += [f"--architectures={host_platform().architecture}", "--dpkgopt=force-unsafe-io", "--skip=output/dev"]
     command += [f"--dpkgopt={option}" for option in _DPKG_OPTIONS]
     command += ['--aptopt=Acquire::Languages "none"', '--aptopt=APT::Install-Recommends "false"']
+    command.append(f"--setup-hook={_MANUALS}")
     if section.release == "bookworm":
         command.append(f"--setup-hook={_MERGE}")
     command += [section.release, str(archive), f"deb [trusted=yes] copy:{repository} ./"]

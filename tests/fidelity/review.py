@@ -10,6 +10,7 @@ from pathlib import Path
 import msgspec
 import tomli
 
+from tests.fidelity.decoded import DECODERS
 from tests.fidelity.roots import Difference, Root
 
 LIST = Path(__file__).with_name("reviewed.toml")
@@ -20,7 +21,7 @@ class Rule(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
     ``sets`` narrows it to ``release/name`` patterns. With ``lines``, a regular expression, a file's content may differ
     in lines that match it, and in no others. With ``unordered``, the order of lines does not count. With ``skip``, the
-    first so many bytes may differ.
+    first so many bytes may differ. With ``decoded``, what a decoder of that name reads must be the same.
     """
 
     paths: tuple[str, ...]
@@ -30,6 +31,7 @@ class Rule(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     lines: str = ""
     unordered: bool = False
     skip: int = 0
+    decoded: str = ""
 
     def applies(self, name: str) -> bool:
         """Whether it is about the set ``release/name``."""
@@ -41,10 +43,13 @@ class Rule(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
             return False
         if not any(_compile(pattern).fullmatch(difference.path) for pattern in self.paths):
             return False
-        if not (self.lines or self.unordered or self.skip):
+        if not (self.lines or self.unordered or self.skip or self.decoded):
             return True
         if difference.aspect != "content":
             return False
+        if self.decoded:
+            decode = DECODERS[self.decoded]
+            return bool(decode(ours[difference.path].content) == decode(theirs[difference.path].content))
         if self.skip:
             return ours[difference.path].content[self.skip :] == theirs[difference.path].content[self.skip :]
         return self._reduce(ours, difference.path) == self._reduce(theirs, difference.path)
