@@ -1,6 +1,7 @@
 """Puts the files of Debian packages into a layer, each where dpkg would put it, with dpkg's record of them.
 
-Two packages at most are decompressed ahead while one is written, so that memory stays bounded and two cores are busy.
+The next packages are decompressed while one is written. Their control files are read before, since a package may own
+paths of others: packages are written in the order in which they claim paths.
 """
 
 from __future__ import annotations
@@ -14,9 +15,10 @@ from layerforge.layers.step import Workbench
 from layerforge.layers.tar import TarWriter
 from layerforge.oci import Digest
 from layerforge.sources.debian.ahead import DebSource, open_ahead
-from layerforge.sources.debian.deb import ControlFile, DebEntry, read_entries
+from layerforge.sources.debian.deb import ControlFile, DebEntry, DebFile, read_entries
 from layerforge.sources.debian.facts import FactCollector
-from layerforge.sources.debian.placement import merge, merge_path, record_name
+from layerforge.sources.debian.ownership import Claimant, Claims, Settlement, order_claims, parse_claimant
+from layerforge.sources.debian.placement import merge, merge_path
 from layerforge.sources.debian.slim import is_dropped
 
 INFO = "var/lib/dpkg/info"
@@ -34,32 +36,72 @@ def write_debs(
         SourceError: a package cannot be had.
     """
     kept: list[tuple[str, bytes]] = []
-    sources = [DebSource(digest, digest.short, functools.partial(bench.material, digest)) for digest in debs]
+    claimants = list(bench.compressors.map(functools.partial(_read_claimant, bench), debs))
+    order = order_claims(claimants)
+    claims = Claims()
+    sources = [DebSource(debs[i], claimants[i].record, functools.partial(bench.material, debs[i])) for i in order]
     with closing(open_ahead(sources)) as packages:
-        for opened in packages:
-            control = opened.control
-            name = record_name(control)
+        for index, opened in zip(order, packages, strict=True):
+            control, claimant = opened.control, claimants[index]
             facts = FactCollector(control)
             listing = ["/."]
-            for entry, chunks in read_entries(opened.data, where=f"package {name}"):
+            for entry, chunks in read_entries(opened.data, where=f"package {claimant.record}"):
                 content = facts.add(entry, chunks)
-                listing.append(f"/{entry.path}")
                 path = merge_path(entry)
-                if is_dropped(path, entry.kind):
+                is_left_out = is_dropped(path, entry.kind)
+                is_lost = not is_left_out and not claims.claim(path, entry.kind, claimant)
+                if not is_lost:
+                    listing.append(f"/{entry.path}")
+                if is_left_out or is_lost:
                     for _ in content:
                         pass
                 elif keep is not None and entry.kind == "file" and keep(path):
                     data = b"".join(content)
                     kept.append((path, data))
-                    _write_entry(tar, path, entry, (data,), name)
+                    _write_entry(tar, path, entry, (data,), claimant, claims)
                 else:
-                    _write_entry(tar, path, entry, content, name)
-            _write_records(tar, name, control, listing)
+                    _write_entry(tar, path, entry, content, claimant, claims)
+            _write_records(tar, claimant.record, control, listing)
             bench.keep_facts(opened.digest, facts.finish())
     return kept
 
 
-def _write_entry(tar: TarWriter, path: str, entry: DebEntry, content: Iterable[bytes], package: str) -> None:
+def write_disputed(settlement: Settlement, debs: Sequence[Digest], tar: TarWriter, bench: Workbench) -> None:
+    """Write what layers that do not know each other cannot have right when a package replaces files of another.
+
+    That is the owner's file, since the other one's may lie in a layer above it, and dpkg's list of who lost it.
+    ``debs`` are the packages of ``settlement.facts``, in their order.
+
+    Raises:
+        LayerError: such a path is a hard link.
+    """
+    disputed: dict[str, set[str]] = {}
+    for facts in settlement.facts:
+        for path, owner in settlement.lost.get(facts.record, {}).items():
+            disputed.setdefault(owner, set()).add(path)
+        if facts.record in settlement.lost:
+            listing = ["/.", *(f"/{item.shipped or item.path}" for item in facts.paths)]
+            tar.file(f"{INFO}/{facts.record}.list", ("\n".join(listing) + "\n").encode())
+    for digest, facts in zip(debs, settlement.facts, strict=True):
+        paths = disputed.get(facts.record)
+        if not paths:
+            continue
+        claimant = parse_claimant(facts.control)
+        with DebFile(bench.material(digest), where=facts.record, digest=digest) as deb:
+            for entry, content in read_entries(deb.data_chunks(), where=f"package {facts.record}"):
+                path = merge_path(entry)
+                if path in paths:
+                    _write_entry(tar, path, entry, content, claimant, Claims())
+
+
+def _read_claimant(bench: Workbench, digest: Digest) -> Claimant:
+    with DebFile(bench.material(digest), where=f"package {digest.short}") as deb:
+        return parse_claimant(deb.control)
+
+
+def _write_entry(
+    tar: TarWriter, path: str, entry: DebEntry, content: Iterable[bytes], claimant: Claimant, claims: Claims
+) -> None:
     mode, uid, gid = entry.mode, entry.uid, entry.gid
     try:
         if entry.kind == "dir":
@@ -70,10 +112,12 @@ def _write_entry(tar: TarWriter, path: str, entry: DebEntry, content: Iterable[b
             tar.symlink(path, entry.target, uid=uid, gid=gid)
         else:
             target = merge(entry.target, "file")
+            if not claims.is_owner(claimant, target) and not is_dropped(target):
+                raise LayerError(f"{path} is a hard link to {target}, which is no file of this package before it")
             if not is_dropped(target):
                 tar.hardlink(path, target, mode=mode, uid=uid, gid=gid)
     except LayerError as error:
-        raise LayerError(error.message, where=f"package {package}") from error
+        raise LayerError(error.message, where=f"package {claimant.record}", hint=error.hint) from error
 
 
 def _write_records(tar: TarWriter, name: str, control: dict[str, ControlFile], listing: list[str]) -> None:

@@ -15,6 +15,10 @@ class DebianRecipe(Recipe, frozen=True, tag="debian"):
 
     debs: tuple[Digest, ...]
 
+    def materials(self) -> tuple[Digest, ...]:
+        """The packages."""
+        return self.debs
+
 
 def write(recipe: DebianRecipe, tar: TarWriter, bench: Workbench) -> None:
     """Write the layer of ``recipe``.

@@ -22,6 +22,10 @@ class PythonRecipe(Recipe, frozen=True, tag="python"):
     minor: str
     version: str
 
+    def materials(self) -> tuple[Digest, ...]:
+        """The packages."""
+        return self.debs
+
 
 def write(recipe: PythonRecipe, tar: TarWriter, bench: Workbench) -> None:
     """Write the layer of ``recipe``.

@@ -37,12 +37,16 @@ def write(recipe: RootRecipe, tar: TarWriter, bench: Workbench) -> None:
     """Write the layer of ``recipe``.
 
     Raises:
-        LayerError: a package is damaged or unsafe.
+        LayerError: a package is damaged or unsafe, or packages ship the same file.
         SourceError: a package cannot be had.
     """
+    from layerforge.layers.deb_files import write_disputed
     from layerforge.layers.root_state import root_state  # slow to import, and a plan needs the Recipe only
+    from layerforge.sources.debian.ownership import settle_ownership
 
-    facts = tuple(bench.compressors.map(bench.facts, recipe.debs))
+    settlement = settle_ownership(tuple(bench.compressors.map(bench.facts, recipe.debs)))
+    facts = settlement.facts
+    write_disputed(settlement, recipe.debs, tar, bench)
     for path, entry in sorted(root_state(facts, recipe.release, recipe.architecture).items()):
         _write_entry(tar, path, entry)
 

@@ -161,10 +161,85 @@ def test_a_release_that_ships_the_links_keeps_them(bench: FakeBench, make: Make)
         assert tar.getmember("lib").linkname == "usr/lib"
 
 
-def test_a_file_of_two_packages_is_an_error_that_names_the_second(bench: FakeBench, make: Make) -> None:
+def test_a_file_of_two_packages_is_an_error_that_names_both(bench: FakeBench, make: Make) -> None:
     debs = [bench.add(make_deb({"Package": name}, [file_member("./usr/x", name.encode())])) for name in "ab"]
-    with pytest.raises(LayerError, match=r"package b: usr/x: written twice"):
+    with pytest.raises(LayerError, match=r"package b: usr/x is also a file of package a"):
         make(debian.DebianRecipe(tuple(debs)))
+    with pytest.raises(LayerError, match=r"package b: usr/x is also a file of package a"):
+        make(root.RootRecipe(tuple(debs), "trixie", "amd64"))
+
+
+ACCOUNTS = [
+    file_member("./usr/share/base-passwd/passwd.master", b"root:*:0:0::/root:/bin/sh\n"),
+    file_member("./usr/share/base-passwd/group.master", b"root:*:0:\n"),
+]
+
+
+@pytest.mark.parametrize("order", [(0, 1), (1, 0)])
+def test_the_package_that_replaces_wins_in_any_order(bench: FakeBench, make: Make, order: tuple[int, int]) -> None:
+    old = make_deb({"Package": "old", "Version": "1"}, [file_member("./usr/x", b"old"), file_member("./usr/y", b"y")])
+    new = make_deb({"Package": "new", "Replaces": "old (<< 2)"}, [*ACCOUNTS, file_member("./usr/x", b"new")])
+    debs = tuple([bench.add(old), bench.add(new)][index] for index in order)
+    with make(debian.DebianRecipe(debs)) as tar:
+        assert content(tar, "usr/x") == "new"
+        assert content(tar, "var/lib/dpkg/info/old.list") == "/.\n/usr/y\n"
+        assert "/usr/x\n" in content(tar, "var/lib/dpkg/info/new.list")
+    with make(root.RootRecipe(debs, "trixie", "amd64")) as tar:  # the two may be in layers of their own
+        assert content(tar, "usr/x") == "new"
+        assert content(tar, "var/lib/dpkg/info/old.list") == "/.\n/usr/y\n"
+        assert "usr/y" not in names(tar)
+
+
+def test_a_version_that_is_not_replaced_is_a_conflict(bench: FakeBench, make: Make) -> None:
+    old = make_deb({"Package": "old", "Version": "2"}, [file_member("./usr/x", b"old")])
+    new = make_deb({"Package": "new", "Replaces": "old (<< 2)"}, [file_member("./usr/x", b"new")])
+    with pytest.raises(LayerError, match="is also a file of"):
+        make(debian.DebianRecipe((bench.add(old), bench.add(new))))
+
+
+@pytest.mark.parametrize(
+    ("first", "second", "message"),
+    [
+        (file_member("./a", b"1"), file_member("./a", b"2"), "also a file of"),
+        (file_member("./a", b"1"), directory("./a/"), "is a folder here"),
+        (directory("./a/"), file_member("./a", b"1"), "a folder of"),
+        (special_member("./a", tarfile.SYMTYPE, "usr"), directory("./a/"), "is a folder here"),
+        (special_member("./a", tarfile.SYMTYPE, "/etc"), file_member("./a/passwd", b"1"), "is a folder here"),
+        (special_member("./a", tarfile.SYMTYPE, "/etc"), file_member("./a/b/c", b"1"), "is a folder here"),
+        (file_member("./a/b", b"1"), special_member("./a", tarfile.SYMTYPE, "/etc"), "a folder of"),
+    ],
+)
+@pytest.mark.parametrize("together", [True, False])
+def test_paths_that_do_not_fit_together(
+    bench: FakeBench,
+    make: Make,
+    first: tuple[tarfile.TarInfo, bytes],
+    second: tuple[tarfile.TarInfo, bytes],
+    message: str,
+    together: bool,
+) -> None:
+    """A file cannot be written through a link either, whether one package made it or two."""
+    if together:
+        debs = (bench.add(make_deb({"Package": "a"}, [first, second])),)
+        message = message.replace("also a file of", "there twice")
+    else:
+        debs = (
+            bench.add(make_deb({"Package": "a"}, [first])),
+            bench.add(make_deb({"Package": "b"}, [second])),
+        )
+    recipes: tuple[Recipe, ...] = (debian.DebianRecipe(debs), root.RootRecipe(debs, "trixie", "amd64"))
+    for recipe in recipes:
+        with pytest.raises(LayerError, match=message):
+            make(recipe)
+
+
+@pytest.mark.parametrize("target", ["./missing", "./usr/later", "./usr/other"])
+def test_a_hard_link_needs_a_file_of_its_package_before_it(bench: FakeBench, make: Make, target: str) -> None:
+    link = special_member("./usr/link", tarfile.LNKTYPE, target)
+    other = make_deb({"Package": "a"}, [file_member("./usr/other", b"x")])
+    deb = make_deb({"Package": "b"}, [link, file_member("./usr/later", b"x")])
+    with pytest.raises(LayerError, match=r"package b: usr/link is a hard link to"):
+        make(debian.DebianRecipe((bench.add(other), bench.add(deb))))
 
 
 def test_unsafe_and_truncated_packages_are_refused(bench: FakeBench, make: Make) -> None:
