@@ -37,6 +37,15 @@ class Request(msgspec.Struct, frozen=True):
     path: str = "cog.yaml"
 
     @property
+    def system_names(self) -> tuple[str, ...]:
+        """The names of the Debian packages."""
+        return tuple(entry.text.strip() for entry in self.system)
+
+    def locate(self, name: str) -> tuple[str, int]:
+        """The file and line in which the Debian package ``name`` is asked for."""
+        return self.path, next((entry.line for entry in self.system if entry.text.strip() == name), 0)
+
+    @property
     def minor(self) -> str:
         """The minor version of Python, as ``3.13``."""
         return ".".join(self.python.split(".")[:2])

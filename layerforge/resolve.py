@@ -64,9 +64,10 @@ def _resolve_platform(
     def lock_requirements() -> tuple[LockedWheel, ...]:
         return lock_packages(request.packages, python.version, platform, glibc, old_packages, reporter)
 
-    system: Sequence[str] = [entry.text.strip() for entry in request.system]
     with ThreadPoolExecutor(3) as pool:
-        debian = pool.submit(lock_debian, minor, platform, store, reporter, system=system)
+        debian = pool.submit(
+            lock_debian, minor, platform, store, reporter, system=request.system_names, locate=request.locate
+        )
         packages, runtime = pool.submit(lock_requirements), pool.submit(lock_runtime)
         locked = debian.result()
         if locked.python is not None:

@@ -112,8 +112,8 @@ def _choose_python(
 def _lock_system(
     request: Request, platform: Platform, foundation: Foundation, store: Store, reporter: Reporter
 ) -> tuple[LockedDeb, ...]:
-    names = [entry.text.strip() for entry in request.system]
-    if not names:
+    if not request.system:
         return ()
     assert foundation.root is not None, "the layers are read where packages are to be added"
-    return lock_upon(names, foundation.facts, foundation.root, platform, store, reporter)
+    names, locate = request.system_names, request.locate
+    return lock_upon(names, foundation.facts, foundation.root, platform, store, reporter, locate=locate)

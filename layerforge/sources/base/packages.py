@@ -16,6 +16,7 @@ from layerforge.sources.debian.installed import parse_status
 from layerforge.sources.debian.locking import lock_packages
 from layerforge.sources.debian.mirrors import Mirrors, SourceEntry, read_entries
 from layerforge.sources.debian.resolve import resolve
+from layerforge.sources.debian.wishes import Locate, placing_errors, settle_names
 from layerforge.store import Store
 
 _ALWAYS = {"debian": ("main",), "ubuntu": ("main", "universe")}
@@ -34,11 +35,15 @@ def lock_upon(
     store: Store,
     reporter: Reporter = SILENCE,
     *,
+    locate: Locate = lambda _: ("system_packages", 0),
     mirrors: Mirrors | None = None,
 ) -> tuple[LockedDeb, ...]:
     """What installing ``names`` adds to the base, or replaces in it, sorted by name.
 
+    ``locate`` tells where each of the names stands.
+
     Raises:
+        ConfigError: names are unknown, and nothing replaces them.
         ResolveError: the base has no package manager that is known here, or the packages do not fit.
         SourceError: a mirror cannot be reached, or none is configured.
         VerificationError: a signature, digest or date is wrong.
@@ -54,7 +59,9 @@ def lock_upon(
         distribution=facts.distribution,
         components=list_components(root, facts),
     )
-    return lock_packages(resolve(index, names, installed=installed))
+    settled = settle_names(index, names, locate, reporter)
+    with placing_errors(names, locate):
+        return lock_packages(resolve(index, settled, installed=installed))
 
 
 def check_dpkg(facts: BaseFacts) -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections import deque
+
 from layerforge.errors import ResolveError
 from layerforge.sources.debian.control import Package, Relation
 from layerforge.sources.debian.index import Index
@@ -14,10 +16,12 @@ _HINT = "ask for other packages, or leave one of the conflicting ones out"
 def explain_failure(index: Index, marks: Marks, roots: list[Mark]) -> ResolveError:
     """The error for ``marks`` in which something is still broken: the first reason on the way down from the roots."""
     seen: set[str] = set()
+    paths = _find_paths(marks, roots)
     broken = (mark for mark in marks.chosen() if marks.is_broken(mark) and mark not in roots)
     for mark in (*roots, *broken):
         package = mark.chosen or mark.candidate or index.candidate(mark.name) or mark.current
-        if package is not None and (reason := _find_reason(index, marks, package, (), seen)):
+        path = paths.get(mark.name, ())
+        if package is not None and (reason := _find_reason(index, marks, package, path, seen)):
             return ResolveError(reason, hint=_HINT)
     names = ", ".join(mark.name for mark in roots)
     return ResolveError(f"{names}: these packages do not fit together", hint=_HINT)
@@ -33,6 +37,21 @@ def explain_removal(marks: Marks, removed: list[Package]) -> ResolveError:
                     return ResolveError(f"{package} conflicts with {gone}, which is installed", hint=_STAYS_HINT)
     names = ", ".join(map(str, removed))
     return ResolveError(f"the packages cannot be installed beside {names}, which is installed", hint=_STAYS_HINT)
+
+
+def _find_paths(marks: Marks, roots: list[Mark]) -> dict[str, tuple[str, ...]]:
+    """For each chosen package the shortest way to it: the names of those that lead there, a root first."""
+    paths: dict[str, tuple[str, ...]] = {mark.name: () for mark in roots}
+    waiting = deque(mark.chosen for mark in roots if mark.chosen is not None)
+    while waiting:
+        package = waiting.popleft()
+        for relation in (relation for group in package.depends for relation in group):
+            for mark in marks.targets(relation, package):
+                found = mark.chosen
+                if found is not None and mark.name not in paths:
+                    paths[mark.name] = (*paths[package.name], package.name)
+                    waiting.append(found)
+    return paths
 
 
 def _find_reason(index: Index, marks: Marks, package: Package, path: tuple[str, ...], seen: set[str]) -> str:

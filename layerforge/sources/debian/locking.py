@@ -15,6 +15,7 @@ from layerforge.sources.debian.archive import architecture_of, open_index
 from layerforge.sources.debian.control import Package
 from layerforge.sources.debian.mirrors import Mirrors
 from layerforge.sources.debian.resolve import Index, resolve
+from layerforge.sources.debian.wishes import Locate, placing_errors, settle_names
 from layerforge.store import Store
 
 RELEASES = {"3.11": "bookworm", "3.13": "trixie"}
@@ -72,22 +73,26 @@ def lock_debian(
     reporter: Reporter = SILENCE,
     *,
     system: Sequence[str] = (),
+    locate: Locate = lambda _: ("system_packages", 0),
     mirrors: Mirrors | None = None,
     now: datetime | None = None,
 ) -> LockedDebian:
     """The Debian packages of an image with Python ``minor`` (``3.13``), as the mirrors have them now.
 
     An empty ``minor`` is for an image whose interpreter comes from elsewhere: the newest release, without one.
-    ``system`` are the names of packages that the model wants besides.
+    ``system`` are the names of packages that the model wants besides, ``locate`` tells where each one stands.
 
     Raises:
         ResolveError: no release ships that Python, or the archive's packages do not fit together.
+        ConfigError: names of ``system`` are unknown, and nothing replaces them.
         SourceError: a mirror cannot be reached, or none is configured.
         VerificationError: a signature, digest or date is wrong.
     """
     release = choose_release(minor) if minor else NEWEST
     index = open_index(release, architecture_of(platform), store, reporter, mirrors=mirrors, now=now)
-    return choose_packages(index, minor, release, system)
+    names = settle_names(index, system, locate, reporter)
+    with placing_errors(system, locate):
+        return choose_packages(index, minor, release, names)
 
 
 def choose_packages(index: Index, minor: str, release: str, system: Sequence[str] = ()) -> LockedDebian:
