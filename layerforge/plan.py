@@ -97,7 +97,7 @@ def _plan_system(lock: PlatformLock, platform: Platform, certificates: tuple[str
         return _plan_upon(lock, lock.image.manifest, platform, certificates)
     steps = [Step("base", DebianRecipe(debs=_digests(lock.base)), size=_total(lock.base)), _plan_python(lock)]
     if lock.system:
-        steps.append(Step("system", DebianRecipe(debs=_digests(lock.system)), size=_total(lock.system)))
+        steps.append(_plan_packages_of_debian(lock))
     root = RootRecipe(
         debs=_digests(lock.debs),
         release=lock.release,
@@ -111,7 +111,7 @@ def _plan_upon(lock: PlatformLock, image: Digest, platform: Platform, certificat
     """What goes between a base image and the packages: only what the base lacks."""
     steps = [_plan_python(lock)]
     if lock.system:
-        steps.append(Step("system", DebianRecipe(debs=_digests(lock.system)), size=_total(lock.system)))
+        steps.append(_plan_packages_of_debian(lock))
     if lock.debs or certificates:
         root = RootRecipe(
             debs=_digests(lock.debs),
@@ -122,6 +122,11 @@ def _plan_upon(lock: PlatformLock, image: Digest, platform: Platform, certificat
         )
         steps.append(Step("root", root, after=tuple(step.name for step in steps)))
     return steps
+
+
+def _plan_packages_of_debian(lock: PlatformLock) -> Step:
+    minor = lock.python.minor if lock.python.provider == "debian" else ""
+    return Step("system", DebianRecipe(debs=_digests(lock.system), minor=minor), size=_total(lock.system))
 
 
 def _plan_environment(lock: PlatformLock, image: Digest) -> EnvironmentRecipe:

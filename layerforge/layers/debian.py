@@ -5,19 +5,30 @@ What scripts would have done to the root as a whole is in ``layers/root.py``.
 
 from __future__ import annotations
 
+import re
+
+from layerforge.layers.python import write_bytecode
 from layerforge.layers.step import Recipe, Workbench
 from layerforge.layers.tar import TarWriter
 from layerforge.oci import Digest
 
 
 class DebianRecipe(Recipe, frozen=True, tag="debian"):
-    """A layer of the packages ``debs``, in this order."""
+    """A layer of the packages ``debs``, in this order.
+
+    ``minor`` is the image's own Debian Python (``3.13``), for which the packages' modules are compiled; empty where
+    there is none.
+    """
 
     debs: tuple[Digest, ...]
+    minor: str = ""
 
     def materials(self) -> tuple[Digest, ...]:
         """The packages."""
         return self.debs
+
+
+_MODULE = re.compile(r"usr/lib/python3/dist-packages/.*\.py")
 
 
 def write(recipe: DebianRecipe, tar: TarWriter, bench: Workbench) -> None:
@@ -29,4 +40,9 @@ def write(recipe: DebianRecipe, tar: TarWriter, bench: Workbench) -> None:
     """
     from layerforge.layers.deb_files import write_debs  # slow to import, and a plan needs the Recipe only
 
-    write_debs(recipe.debs, tar, bench)
+    if not recipe.minor:
+        write_debs(recipe.debs, tar, bench)
+        return
+    modules = write_debs(recipe.debs, tar, bench, keep=lambda path: _MODULE.fullmatch(path) is not None)
+    if modules:
+        write_bytecode(recipe.minor, modules, tar, bench)

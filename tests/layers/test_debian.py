@@ -275,3 +275,17 @@ def test_every_package_is_part_of_the_key() -> None:
     recipes.append(root.RootRecipe((one,), "bookworm", "amd64"))
     recipes += [python.PythonRecipe((one,), "3.13", "3.13.5"), python.PythonRecipe((one,), "3.13", "3.13.6")]
     assert len({Step("x", recipe).key for recipe in recipes}) == len(recipes)
+
+
+def test_modules_are_compiled_for_the_python_of_the_image(bench: FakeBench, make: Make) -> None:
+    folder = "usr/lib/python3/dist-packages"
+    members = [
+        file_member(f"./{folder}/good.py", b"x"),
+        file_member(f"./{folder}/broken.py", b"broken"),
+        file_member("./usr/share/tool/other.py", b"x"),
+    ]
+    digest = bench.add(make_deb({"Package": "python3-good"}, members))
+    compiled = make(debian.DebianRecipe((digest,), "3.13"))
+    assert [name for name in names(compiled) if name.endswith(".pyc")] == [f"{folder}/__pycache__/good.cpython-313.pyc"]
+    assert content(compiled, f"{folder}/__pycache__/good.cpython-313.pyc") == "3.13:x"
+    assert not any(name.endswith(".pyc") for name in names(make(debian.DebianRecipe((digest,)))))
