@@ -94,10 +94,10 @@ class Host(Protocol):
 
 
 class Exit(Exception):
-    """The script, or the subshell, ends."""
+    """The script, or the subshell, ends; ``text`` is the command that failed, if one did."""
 
-    def __init__(self, status: Status) -> None:
-        self.status = status
+    def __init__(self, status: Status, text: str = "") -> None:
+        self.status, self.text = status, text
 
 
 class _Return(Exception):
@@ -289,7 +289,7 @@ class Shell:
 
     def _run(self, node: Node) -> Status:
         if isinstance(node, Simple):
-            return self._ended(self._simple(node))
+            return self._ended(self._simple(node), node.text)
         if isinstance(node, Sequence):
             status: Status = 0
             for item in node.items:
@@ -314,10 +314,10 @@ class Shell:
             return 0
         return self._group(node)
 
-    def _ended(self, status: Status) -> Status:
+    def _ended(self, status: Status, text: str = "") -> Status:
         """``set -e``: a command that fails ends the script, unless its failure is tested."""
         if status and not self._tested and "e" in self.options:
-            raise Exit(status)
+            raise Exit(status, text)
         return status
 
     def _and_or(self, node: AndOr) -> Status:

@@ -15,6 +15,8 @@ FOLDERS = (
     "etc/ld.so.conf",
     "usr/lib/sysusers.d/",
     "usr/lib/tmpfiles.d/",
+    "usr/sbin/add-shell",
+    "usr/sbin/update-shells",
     "usr/share/base-files/",
     "usr/share/base-passwd/",
     "usr/share/ca-certificates/",
@@ -37,9 +39,12 @@ LIMIT = 4 << 20
 NAMED_LIMIT = 64 << 10
 """Bytes: a file of at most this size is kept when one of its package's own scripts names it."""
 
+_PROGRAMS = ("usr/bin/", "usr/sbin/")
+"""Folders of programs, which scripts name without their folder."""
+
 SCRIPTS = ("preinst", "postinst", "prerm", "postrm", "config")
 
-REVISION = hashlib.sha256(repr((1, FOLDERS, SUFFIXES, LIMIT, NAMED_LIMIT)).encode()).hexdigest()[:12]
+REVISION = hashlib.sha256(repr((2, FOLDERS, SUFFIXES, LIMIT, NAMED_LIMIT)).encode()).hexdigest()[:12]
 """Names the form and the choice of facts. Raise the number in it when the code that collects them changes."""
 
 
@@ -55,4 +60,7 @@ class Wanted:
             return size <= LIMIT
         if not self._scripts or size > NAMED_LIMIT:
             return False
-        return any(f"/{name}".encode("utf-8", "surrogateescape") in self._scripts for name in {path, shipped})
+        names = {f"/{name}" for name in (path, shipped)}
+        if path.startswith(_PROGRAMS):
+            names.add(path.rpartition("/")[2])
+        return any(name.encode("utf-8", "surrogateescape") in self._scripts for name in names)

@@ -8,6 +8,7 @@ import msgspec
 
 from layerforge.sources.debian.rootstate import DebFacts
 from layerforge.sources.debian.scripts.caches import CACHES
+from layerforge.sources.debian.scripts.diversions import diversions
 from layerforge.sources.debian.scripts.machine import Machine, ScriptWarning
 from layerforge.sources.debian.scripts.order import configuration_order
 from layerforge.sources.debian.scripts.world import World
@@ -21,17 +22,23 @@ class Configured(msgspec.Struct, frozen=True):
 
 
 def configure(facts: Iterable[DebFacts], world: World) -> Configured:
-    """Install ``facts`` into ``world``: ``preinst install`` and the files of each, then ``postinst configure``."""
+    """Install ``facts`` into ``world``: ``preinst install`` and the files of each, then ``postinst configure``.
+
+    As with debootstrap and mmdebstrap, the files of the essential packages are all there before the first script.
+    """
     machine = Machine(world)
-    ordered = configuration_order(facts)
+    essential, others = configuration_order(facts)
+    for package in essential:
+        world.unpack(package)
+    ordered = [*essential, *others]
     for package in ordered:
         machine.run(package, "preinst", "install")
-        diverted = {
-            path: target for path, (target, owner) in machine.diversions.items() if owner not in ("", package.name)
-        }
-        world.unpack(package, diverted)
+        listed = diversions(world).items()
+        world.unpack(package, {path: target for path, (target, owner) in listed if owner != package.name})
     for package in ordered:
         machine.run(package, "postinst", "configure", "")
+    for path in machine.temporary:
+        world.remove(path)
     for name, arguments in machine.caches:
         world.update(CACHES[name](world, arguments))
     return Configured(world, tuple(machine.warnings))

@@ -12,5 +12,10 @@ IRRELEVANT: dict[str, str] = {
 }
 """Programs by name: doing nothing is right, and they succeed."""
 
+CALLS: tuple[tuple[str, str], ...] = (
+    (r"\S*/python3\.\d+ .*/py_compile\.py\b", "bytecode is compiled when the interpreter's layer is made"),
+)
+"""Calls by a regular expression that their beginning matches."""
+
 SCRIPTS: dict[tuple[str, str], str] = {}
 """Whole scripts by (package, script)."""

@@ -16,7 +16,7 @@ from layerforge.sources.debian.rootstate import DebFacts
 from layerforge.sources.debian.scripts.caches import CACHES
 from layerforge.sources.debian.scripts.calls import bind
 from layerforge.sources.debian.scripts.debconf import Answers
-from layerforge.sources.debian.scripts.irrelevant import IRRELEVANT, SCRIPTS
+from layerforge.sources.debian.scripts.irrelevant import CALLS, IRRELEVANT, SCRIPTS
 from layerforge.sources.debian.scripts.registry import COMMANDS
 from layerforge.sources.debian.scripts.world import World
 
@@ -55,12 +55,13 @@ class Machine:
         self.world = world
         self.answers = Answers()
         self.warnings: list[ScriptWarning] = []
-        self.diversions: dict[str, tuple[str, str]] = {}
         self.activated: dict[str, None] = {}
         self.caches: dict[tuple[str, tuple[str, ...]], None] = {}
+        self.temporary: list[str] = []
         self.facts: DebFacts | None = None
         self.script = ""
         self._commands = COMMANDS
+        self._numbers = 0
         self._seen: set[tuple[str, str, str]] = set()
 
     # -- scripts
@@ -84,6 +85,11 @@ class Machine:
         finally:
             self.facts, self.script = outer
 
+    def take_number(self) -> int:
+        """A number that was not taken before, for temporary names."""
+        self._numbers += 1
+        return self._numbers
+
     def shell(self, name: str, arguments: tuple[str, ...]) -> Shell:
         """A new shell with dpkg's environment."""
         facts = self.facts
@@ -101,7 +107,7 @@ class Machine:
             return shell.run_text(text)
         except Exit as ended:
             if ended.status and self.facts is not None:
-                self.report(shell.name.rpartition("/")[2], f"it would fail with status {ended.status}")
+                self.report(ended.text or "exit", f"it would fail here with status {ended.status}")
             return ended.status
         except (ScriptError, Exhausted, RecursionError) as error:
             self.report(shell.name.rpartition("/")[2], str(error))
@@ -143,7 +149,7 @@ class Machine:
     def run_missing(self, call: Call) -> Status:
         """A program without an emulation: irrelevant, missing, a script that can be read too, or not known."""
         base = call.name.rpartition("/")[2]
-        if base in IRRELEVANT:
+        if base in IRRELEVANT or any(re.match(pattern, call_text(call)) for pattern, _ in CALLS):
             return 0
         path = self.locate(call.name)
         if path == "":
@@ -151,7 +157,7 @@ class Machine:
         data = self.world.read(path) if path else None
         if data is not None and path is not None and _SHELLS.match(data):
             return self._run_program(call, path, data)
-        self.report(_shown(call), "")
+        self.report(call_text(call), "")
         call.write(UNKNOWN)
         return None
 
@@ -164,7 +170,7 @@ class Machine:
         except Exit as ended:
             return ended.status
         except ScriptError as error:
-            self.report(_shown(call), f"{PurePosixPath(path).name}: {error}")
+            self.report(call_text(call), f"{PurePosixPath(path).name}: {error}")
             return None
 
     def source(self, shell: Shell, path: str) -> Status:
@@ -199,7 +205,7 @@ class Machine:
             self.warnings.append(ScriptWarning(self.package, self.script, shown, why))
 
 
-def _shown(call: Call) -> str:
+def call_text(call: Call) -> str:
     """The call after expansion, as people would type it."""
     return " ".join(
         word if re.fullmatch(r"[\w@%+=:,./\0-]+", word) else "'" + word.replace("'", "'\\''") + "'"

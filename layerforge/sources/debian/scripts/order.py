@@ -11,8 +11,8 @@ _FIRST = ("base-passwd", "base-files", "dpkg", "libc6")
 """What every installer configures before anything else: scripts expect users, folders and dpkg to be there."""
 
 
-def configuration_order(facts: Iterable[DebFacts]) -> list[DebFacts]:
-    """``facts`` in the order in which dpkg could configure them: essential packages first, dependencies before all."""
+def configuration_order(facts: Iterable[DebFacts]) -> tuple[list[DebFacts], list[DebFacts]]:
+    """An order in which dpkg could configure ``facts``: the essential ones with what they need, then the rest."""
     packages = sorted(facts, key=lambda each: each.record)
     by_name: dict[str, list[DebFacts]] = {}
     for package in packages:
@@ -24,9 +24,13 @@ def configuration_order(facts: Iterable[DebFacts]) -> list[DebFacts]:
     essential = [package for package in packages if package.fields.get("Essential") == "yes"]
     first = [package for name in _FIRST for package in by_name.get(name, ())]
     done: dict[str, DebFacts] = {package.record: package for package in first}
-    for start in (*essential, *packages):
+    for start in essential:
         _visit(start, by_name, providers, done)
-    return list(done.values())
+    count = len(done)
+    for start in packages:
+        _visit(start, by_name, providers, done)
+    ordered = list(done.values())
+    return ordered[:count], ordered[count:]
 
 
 def _visit(

@@ -2,8 +2,30 @@
 
 from __future__ import annotations
 
-from layerforge.sources.debian.scripts import debconf
+from layerforge.sources.debian.scripts import (
+    accounts,
+    alternatives,
+    configfiles,
+    debconf,
+    diversions,
+    dpkg,
+    files,
+    inspection,
+    sysusers,
+    text,
+)
 from layerforge.sources.debian.scripts.calls import Emulation
 
-COMMANDS: dict[str, Emulation] = {**debconf.COMMANDS}
+COMMANDS: dict[str, Emulation] = {
+    **accounts.COMMANDS,
+    **alternatives.COMMANDS,
+    **configfiles.COMMANDS,
+    **debconf.COMMANDS,
+    **diversions.COMMANDS,
+    **dpkg.COMMANDS,
+    **files.COMMANDS,
+    **inspection.COMMANDS,
+    **sysusers.COMMANDS,
+    **text.COMMANDS,
+}
 """Emulations by the name of the program."""

@@ -43,7 +43,16 @@ class World:
         for item in facts.paths:
             if item.is_dropped:
                 continue
-            path = (diverted or {}).get(item.path, item.path)
+            target = (diverted or {}).get(f"/{item.shipped or item.path}")
+            if target is not None and item.kind != "dir":
+                self._divert(record, item, target)
+                continue
+            path = item.path
+            if self._changes.get(path, _FOLDER) is None:
+                del self._changes[path]
+            if item.shipped.startswith("var/"):
+                # base-files ships these folders; its postinst expects them, and makes them links.
+                self._items.setdefault(item.shipped, item)
             known = self._items.get(path)
             if known is not None and (known.kind == "dir" or item.kind == "dir") and known.kind != "file":
                 continue  # the first package's folder stays, and a link to a folder is taken for one
@@ -54,6 +63,17 @@ class World:
             elif item.kind == "hardlink":
                 self._origins[path] = Origin(record, item.target)
         self._contents.update((path, data) for path, data in facts.files.items() if path not in self._changes)
+
+    def _divert(self, record: str, item: Listed, target: str) -> None:
+        """The layer of its package has ``item`` in its own place; here it goes to ``target``."""
+        entry = RootEntry(item.kind, target=item.target, mode=item.mode, uid=item.uid, gid=item.gid)
+        if item.kind in ("file", "hardlink"):
+            path = item.target if item.kind == "hardlink" else item.shipped or item.path
+            entry = msgspec.structs.replace(entry, kind="file", target="", origin=Origin(record, path))
+        self.put(target, entry)
+        if item.path not in self._items:
+            self._items[item.path] = item
+            self._changes[item.path] = None
 
     # -- where things are
 
