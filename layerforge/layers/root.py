@@ -8,6 +8,8 @@ and apt's sources: the mirror that this machine uses may be private, and an imag
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from contextlib import closing
 from typing import TYPE_CHECKING
 
 from layerforge.layers.step import Recipe, Workbench
@@ -15,7 +17,7 @@ from layerforge.layers.tar import TarWriter
 from layerforge.oci import Digest
 
 if TYPE_CHECKING:
-    from layerforge.sources.debian.rootstate import RootEntry
+    from layerforge.sources.debian.rootstate import Entries, Origin, RootEntry
 
 
 class RootRecipe(Recipe, frozen=True, tag="root"):
@@ -47,14 +49,46 @@ def write(recipe: RootRecipe, tar: TarWriter, bench: Workbench) -> None:
     settlement = settle_ownership(tuple(bench.compressors.map(bench.facts, recipe.debs)))
     facts = settlement.facts
     write_disputed(settlement, recipe.debs, tar, bench)
-    for path, entry in sorted(root_state(facts, recipe.release, recipe.architecture).items()):
-        _write_entry(tar, path, entry)
+    state = root_state(facts, recipe.release, recipe.architecture, certificates=recipe.certificates)
+    for warning in state.warnings:
+        bench.reporter.warn(str(warning))
+    digests = {each.record: digest for each, digest in zip(facts, recipe.debs, strict=True)}
+    shipped = _read_shipped(state.entries, digests, bench)
+    for path, entry in sorted(state.entries.items()):
+        content = entry.content if entry.origin is None else shipped[entry.origin]
+        _write_entry(tar, path, entry, content)
 
 
-def _write_entry(tar: TarWriter, path: str, entry: RootEntry) -> None:
+def _read_shipped(entries: Entries, digests: Mapping[str, Digest], bench: Workbench) -> dict[Origin, bytes]:
+    """The contents of packages' own files that scripts move or change the mode of: few, so they are read here."""
+    from layerforge.sources.debian.deb import DebFile, read_entries
+    from layerforge.sources.debian.rootstate import Origin
+
+    wanted: dict[str, set[str]] = {}
+    for entry in entries.values():
+        if entry.origin is not None:
+            wanted.setdefault(entry.origin.record, set()).add(entry.origin.path)
+    found: dict[Origin, bytes] = {}
+    for record, paths in wanted.items():
+        with DebFile(bench.material(digests[record]), where=record) as deb, closing(deb.data_chunks()) as chunks:
+            for item, content in read_entries(chunks, where=f"package {record}"):
+                data = b"".join(content) if item.path in paths else None
+                if data is None:
+                    for _ in content:
+                        pass
+                else:
+                    found[Origin(record, item.path)] = data
+    return found
+
+
+def _write_entry(tar: TarWriter, path: str, entry: RootEntry, content: bytes) -> None:
+    owner = {"uid": entry.uid, "gid": entry.gid}
     if entry.kind == "dir":
-        tar.directory(path, mode=entry.mode, gid=entry.gid)
+        tar.directory(path, mode=entry.mode, **owner)
     elif entry.kind == "symlink":
-        tar.symlink(path, entry.target)
+        tar.symlink(path, entry.target, **owner)
+    elif entry.kind == "absent":
+        folder, slash, name = path.rpartition("/")
+        tar.file(f"{folder}{slash}.wh.{name}", b"")
     else:
-        tar.file(path, entry.content, mode=entry.mode, gid=entry.gid)
+        tar.file(path, content, mode=entry.mode, **owner)

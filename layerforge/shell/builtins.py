@@ -212,7 +212,9 @@ def _which(call: Call) -> Status:
 
 def _umask(call: Call) -> Status:
     if not call.arguments:
-        call.write("0022\n")
+        call.write(f"{call.shell.umask:04o}\n")
+    elif re.fullmatch("[0-7]{1,4}", call.arguments[0]):
+        call.shell.umask = int(call.arguments[0], 8)
     return 0
 
 

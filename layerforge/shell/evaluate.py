@@ -123,6 +123,7 @@ class Shell:
         self.functions: dict[str, Node] = {}
         self.options: set[str] = set()
         self.folder = "/"
+        self.umask = 0o022
         self.status: Status = 0
         self.source = Source()
         self._sinks: dict[int, Sink] = {1: Nowhere(), 2: Nowhere()}
@@ -238,7 +239,7 @@ class Shell:
         other = Shell(self.host, self.files, self.name, self.arguments, self.variables)
         other.functions = dict(self.functions)
         other.options = set(self.options)
-        other.folder, other.status, other.source = self.folder, self.status, self.source
+        other.folder, other.umask, other.status, other.source = self.folder, self.umask, self.status, self.source
         other._sinks = dict(self._sinks)
         other._tested, other._steps, other._depth = self._tested, self._steps, self._depth + 1
         if other._depth > _DEPTH:
@@ -573,7 +574,7 @@ class Shell:
         kind = self.files.kind(path)
         if kind == "dir":
             return None
-        if (redirect.operator != ">>" or kind != "file") and not self.files.write_text(path, ""):
+        if (redirect.operator != ">>" or kind != "file") and not self.files.write_text(path, "", 0o666 & ~self.umask):
             return None
         return FileSink(self.files, path)
 

@@ -6,7 +6,7 @@ import re
 from typing import TYPE_CHECKING
 
 from layerforge.shell.arithmetic import calculate
-from layerforge.shell.patterns import Segment, has_pattern, translate
+from layerforge.shell.patterns import Segment, compile_pattern, has_pattern
 from layerforge.shell.syntax import Arithmetic, Literal, Parameter, Substitution, Word
 from layerforge.shell.values import LIMIT, UNKNOWN, Exhausted, is_empty, is_known
 from layerforge.shell.words import ScriptError
@@ -131,7 +131,7 @@ def _trim(value: str, operator: str, pattern: list[Segment]) -> str:
     """``value`` without its shortest or longest beginning (``#``) or end (``%``) that matches ``pattern``."""
     if not is_known(value, *(text for text, _ in pattern)):
         return UNKNOWN
-    expression = re.compile(translate(pattern), re.DOTALL)
+    expression = compile_pattern(tuple(pattern))
     size = len(value)
     if operator == "##":
         ends = range(size, -1, -1)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import re
 from collections.abc import Iterable
 
@@ -70,7 +71,13 @@ def matches(segments: Iterable[Segment], text: str) -> bool | None:
             parts = (re.escape(part) for part in re.split(f"{UNKNOWN}+", text))
             return None if re.fullmatch(".*".join(parts), wanted, re.DOTALL) else False
         return None
-    return re.fullmatch(translate(listed), text, re.DOTALL) is not None
+    return compile_pattern(tuple(listed)).fullmatch(text) is not None
+
+
+@functools.lru_cache(maxsize=1024)
+def compile_pattern(segments: tuple[Segment, ...]) -> re.Pattern[str]:
+    """The pattern as a compiled expression."""
+    return re.compile(translate(segments), re.DOTALL)
 
 
 def has_pattern(segments: Iterable[Segment]) -> bool:

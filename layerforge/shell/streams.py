@@ -31,8 +31,8 @@ class Files(Protocol):
     def read_text(self, path: str) -> str | None:
         """A file's text, UNKNOWN if its content is not known; None if there is no such file."""
 
-    def write_text(self, path: str, text: str) -> bool:
-        """Replace a file's content; False if its folder is missing."""
+    def write_text(self, path: str, text: str, mode: int = 0o644) -> bool:
+        """Replace a file's content, or make it with ``mode``; False if its folder is missing."""
 
     def names(self, folder: str) -> list[str]:
         """The names in a folder, sorted; none if it is not a folder."""

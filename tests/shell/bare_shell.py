@@ -32,7 +32,7 @@ class NoFiles:
     def read_text(self, path: str) -> str | None:
         return None
 
-    def write_text(self, path: str, text: str) -> bool:
+    def write_text(self, path: str, text: str, mode: int = 0o644) -> bool:
         return False
 
     def names(self, folder: str) -> list[str]:

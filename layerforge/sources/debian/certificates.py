@@ -14,47 +14,54 @@ import re
 from collections.abc import Iterator, Mapping
 
 from layerforge.errors import LayerError
-from layerforge.sources.debian.rootstate import Entries, file_entry, folder_entry, link_entry
+from layerforge.sources.debian.rootstate import Entries, file_entry, link_entry
 
-_FOLDER = "usr/share/ca-certificates/"
-_HEADER = """\
-# Certificates below /usr/share/ca-certificates that are trusted: update-ca-certificates(8) reads this list.
-# A line that begins with ! names one that is not.
-"""
+FOLDER = "usr/share/ca-certificates/"
+"""Where packages put certificates."""
+LOCAL = "usr/local/share/ca-certificates/"
+"""Where the site's certificates lie."""
+BUNDLE = "etc/ssl/certs/ca-certificates.crt"
 _PEM = re.compile(rb"-----BEGIN CERTIFICATE-----(.*?)-----END CERTIFICATE-----", re.DOTALL)
 _STRINGS = {12: "utf-8", 19: "ascii", 20: "latin-1", 22: "ascii", 26: "ascii", 28: "utf-32-be", 30: "utf-16-be"}
 """ASN.1 string types that the canonical form converts, and how each is encoded."""
 
 
-def certificate_state(files: Mapping[str, bytes]) -> Entries:
-    """Bundle, links and configuration for the certificates among ``files``; nothing where there are none.
+def certificate_state(
+    files: Mapping[str, bytes], *, bundle: bytes = b"", links: Mapping[str, str] | None = None
+) -> Entries:
+    """Bundle and links for the certificates among ``files`` (by path); nothing where there are none.
+
+    ``bundle`` and ``links`` (targets by path) are those that the root has already; they are added to.
 
     Raises:
         LayerError: a certificate is damaged.
     """
-    names = sorted(path.removeprefix(_FOLDER) for path in files if path.startswith(_FOLDER) and path.endswith(".crt"))
-    if not names:
+    packaged = sorted(path for path in files if path.startswith(FOLDER) and path.endswith(".crt"))
+    local = sorted(path for path in files if path.startswith(LOCAL) and path.endswith(".crt"))
+    if not packaged and not local:
         return {}
-    entries: Entries = {
-        "etc/ca-certificates.conf": file_entry(_HEADER + "".join(f"{name}\n" for name in names)),
-        "usr/local/share/ca-certificates": folder_entry(),
-    }
-    bundle: list[bytes] = []
-    links: list[tuple[str, bytes]] = []
-    for name in names:
-        content = files[_FOLDER + name]
-        bundle.append(content if content.endswith(b"\n") else content + b"\n")
-        pem = _pem_name(name)
-        entries[f"etc/ssl/certs/{pem}"] = link_entry(f"/{_FOLDER}{name}")
-        links.append((pem, content))
-    for pem, content in sorted(links):
+    entries: Entries = {}
+    taken = dict(links or {})
+    parts = [bundle] if bundle else []
+    named: list[tuple[str, bytes]] = []
+    for path in (*packaged, *local):
+        content = files[path] if files[path].endswith(b"\n") else files[path] + b"\n"
+        if content not in bundle:
+            parts.append(content)
+        pem = _pem_name(path)
+        entries[f"etc/ssl/certs/{pem}"] = link_entry(f"/{path}")
+        named.append((pem, content))
+    for pem, content in sorted(named):
         try:
             digest = subject_hash(content)
         except (ValueError, IndexError) as error:
             raise LayerError(f"{pem}: a damaged certificate ({error})") from error
-        number = next(n for n in range(len(links)) if f"etc/ssl/certs/{digest}.{n}" not in entries)
-        entries[f"etc/ssl/certs/{digest}.{number}"] = link_entry(pem)
-    entries["etc/ssl/certs/ca-certificates.crt"] = file_entry(b"".join(bundle))
+        number = 0
+        while taken.get(path := f"etc/ssl/certs/{digest}.{number}", pem) != pem:
+            number += 1
+        taken[path] = pem
+        entries[path] = link_entry(pem)
+    entries[BUNDLE] = file_entry(b"".join(parts))
     return entries
 
 

@@ -6,8 +6,10 @@ Formats: dpkg(1), deb-triggers(5); the order of fields is that of dpkg's ``lib/d
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 
+from layerforge.sources.debian.control import parse_fields
+from layerforge.sources.debian.placement import name_record
 from layerforge.sources.debian.rootstate import DebFacts, Entries, file_entry, folder_entry
 
 _FIRST = (
@@ -17,21 +19,33 @@ _FIRST = (
 )
 
 
-def database_state(facts: Iterable[DebFacts], architecture: str) -> Entries:
-    """Everything below ``/var/lib/dpkg`` that is not about a single package."""
+def database_state(facts: Iterable[DebFacts], architecture: str, known: Mapping[str, bytes] | None = None) -> Entries:
+    """Everything below ``/var/lib/dpkg`` that is not about a single package and that no script writes.
+
+    ``known`` are the contents (by path) of the database that a base image has already, which is added to.
+    """
+    existing = known or {}
     packages = sorted(facts, key=lambda package: (package.name, package.record))
-    status = "".join(status_stanza(package) + "\n" for package in packages)
-    return {
+    stanzas = {package.record: status_stanza(package) for package in packages}
+    for stanza in (existing.get("var/lib/dpkg/status") or b"").decode("utf-8", "surrogateescape").split("\n\n"):
+        fields = parse_fields(stanza)
+        if "Package" in fields:
+            stanzas.setdefault(name_record(fields), stanza.strip("\n") + "\n")
+    status = "".join(f"{stanzas[record]}\n" for record in sorted(stanzas, key=lambda name: name.split(":")))
+    entries = {
         "var/lib/dpkg/status": file_entry(status),
         "var/lib/dpkg/available": file_entry(b""),
+        "var/lib/dpkg/diversions": file_entry(b""),
         "var/lib/dpkg/statoverride": file_entry(b""),
         "var/lib/dpkg/arch": file_entry(f"{architecture}\n"),
         "var/lib/dpkg/arch-native": file_entry(f"{architecture}\n"),
         "var/lib/dpkg/info/format": file_entry("1\n"),
         "var/lib/dpkg/parts": folder_entry(),
         "var/lib/dpkg/updates": folder_entry(),
-        **_triggers(packages),
+        **_triggers(packages, existing),
     }
+    always = ("var/lib/dpkg/status", "var/lib/dpkg/triggers/")
+    return {path: entry for path, entry in entries.items() if path not in existing or path.startswith(always)}
 
 
 def status_stanza(package: DebFacts) -> str:
@@ -44,9 +58,16 @@ def status_stanza(package: DebFacts) -> str:
     return "".join(f"{name}:{'' if fields[name].startswith(chr(10)) else ' '}{fields[name]}\n" for name in ordered)
 
 
-def _triggers(packages: Iterable[DebFacts]) -> Entries:
+def _triggers(packages: Iterable[DebFacts], existing: Mapping[str, bytes]) -> Entries:
     paths: list[tuple[str, str]] = []
     named: dict[str, list[str]] = {}
+    for path, data in existing.items():
+        name = path.removeprefix("var/lib/dpkg/triggers/")
+        lines = data.decode("utf-8", "surrogateescape").splitlines()
+        if name == "File":
+            paths += [(line.split(" ", 1)[0], line.split(" ", 1)[1]) for line in lines if " " in line]
+        elif name != path and name not in ("Unincorp", "Lock"):
+            named[name] = lines
     for package in packages:
         member = package.control.get("triggers")
         for line in member.content.decode().splitlines() if member else ():
@@ -55,9 +76,9 @@ def _triggers(packages: Iterable[DebFacts]) -> Entries:
                 continue
             record = package.record + ("/noawait" if match[1] == "-noawait" else "")
             if match[2].startswith("/"):
-                paths.append((match[2], record))
-            else:
-                named.setdefault(match[2], []).append(record)
+                paths += [(match[2], record)] if (match[2], record) not in paths else []
+            elif record not in named.setdefault(match[2], []):
+                named[match[2]].append(record)
     entries = {
         f"var/lib/dpkg/triggers/{name}": file_entry("".join(f"{record}\n" for record in records))
         for name, records in named.items()

@@ -35,10 +35,24 @@ _EXTENSION_MAGIC = 0xEAA42174
 _LITTLE_ENDIAN = 2
 
 
-def loader_state(facts: Iterable[DebFacts], architecture: str) -> Entries:
-    """The cache over all packages. ldconfig would also make missing links; Policy 8.1 has packages ship them."""
+CACHE = "etc/ld.so.cache"
+
+
+def loader_state(
+    facts: Iterable[DebFacts],
+    architecture: str,
+    files: Mapping[str, bytes] | None = None,
+    known: Mapping[str, str] | None = None,
+) -> Entries:
+    """The cache over all packages. ldconfig would also make missing links; Policy 8.1 has packages ship them.
+
+    ``files`` are the contents below ``etc`` where packages' own are not all; ``known`` are the paths by soname of a
+    cache that is added to, as :func:`decode_cache` reads it.
+    """
     packages = tuple(facts)
-    folders = _configured_folders({path: data for package in packages for path, data in package.files.items()})
+    if files is None:
+        files = {path: data for package in packages for path, data in package.files.items()}
+    folders = _configured_folders(files)
     folders += [f"/lib/{TRIPLETS[architecture]}", f"/usr/lib/{TRIPLETS[architecture]}", "/lib", "/usr/lib"]
     found: dict[str, str] = {}
     by_folder: dict[str, list[Library]] = {}
@@ -53,7 +67,12 @@ def loader_state(facts: Iterable[DebFacts], architecture: str) -> Entries:
         seen.add(real)
         for library in sorted(by_folder.get(real, ()), key=lambda item: item.filename):
             found.setdefault(library.soname, f"{folder}/{library.soname}")
-    return {"etc/ld.so.cache": file_entry(encode_cache(found, _FLAGS[architecture], _name_writer(packages)))}
+    ranks = {folder: rank for rank, folder in enumerate(folders)}
+    for soname, path in (known or {}).items():
+        rank = ranks.get(path.rpartition("/")[0], len(ranks))
+        if soname not in found or rank < ranks.get(found[soname].rpartition("/")[0], len(ranks)):
+            found[soname] = path
+    return {CACHE: file_entry(encode_cache(found, _FLAGS[architecture], _name_writer(packages)))}
 
 
 def _name_writer(packages: Iterable[DebFacts]) -> str:
@@ -105,6 +124,22 @@ def _pack_strings(strings: Iterable[str]) -> tuple[bytes, dict[str, int]]:
         packed += text.encode() + b"\0"
         before = text
     return bytes(packed), offsets
+
+
+def decode_cache(data: bytes, architecture: str) -> dict[str, str]:
+    """The path of each soname in a cache, those for processors with special abilities left out; empty if it is none."""
+    start = data.find(_MAGIC)
+    if start < 0 or len(data) < start + _HEADER.size:
+        return {}
+    body = data[start:]
+    count = _HEADER.unpack_from(body)[1]
+    found: dict[str, str] = {}
+    for number in range(min(count, (len(body) - _HEADER.size) // _ENTRY.size)):
+        flags, key, value, _, special = _ENTRY.unpack_from(body, _HEADER.size + number * _ENTRY.size)
+        if flags == _FLAGS[architecture] and not special:
+            name, path = (body[at : body.find(b"\0", at)].decode("utf-8", "replace") for at in (key, value))
+            found.setdefault(name, path)
+    return found
 
 
 def _compare(left: str, right: str) -> int:

@@ -41,4 +41,10 @@ def record_name(control: Mapping[str, ControlFile]) -> str:
     name = fields.get("Package", "")
     if not name or "/" in name:
         raise LayerError(f"a package with the name {name!r}")
+    return name_record(fields)
+
+
+def name_record(fields: Mapping[str, str]) -> str:
+    """:func:`record_name` of the package with these control fields."""
+    name = fields["Package"]
     return f"{name}:{fields.get('Architecture', '')}" if fields.get("Multi-Arch") == "same" else name

@@ -10,8 +10,8 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from layerforge.sources.debian.certificates import certificate_state
-from layerforge.sources.debian.loader import loader_state
+from layerforge.sources.debian.certificates import BUNDLE, FOLDER, LOCAL, certificate_state
+from layerforge.sources.debian.loader import CACHE, decode_cache, loader_state
 from layerforge.sources.debian.pam import pam_state
 from layerforge.sources.debian.rootstate import Entries
 from layerforge.sources.debian.scripts.world import World
@@ -32,12 +32,25 @@ def contents(world: World, *folders: str) -> dict[str, bytes]:
 
 def _loader(world: World, arguments: tuple[str, ...]) -> Entries:
     del arguments
-    return loader_state(world.facts.values(), world.architecture)
+    known = decode_cache(world.read(CACHE) or b"", world.architecture)
+    return loader_state(world.facts.values(), world.architecture, contents(world, "etc/ld.so.conf.d"), known)
 
 
 def _certificates(world: World, arguments: tuple[str, ...]) -> Entries:
+    """Those that ``/etc/ca-certificates.conf`` names. Where a base image's are not known, its bundle is added to."""
     del arguments
-    return certificate_state(contents(world, "usr/share/ca-certificates"))
+    listed = (world.read_text("/etc/ca-certificates.conf") or "").splitlines()
+    names = [f"{FOLDER}{line}" for line in listed if line and not line.startswith(("#", "!"))]
+    found = contents(world, FOLDER, LOCAL)
+    local = {path: data for path, data in found.items() if path.startswith(LOCAL)}
+    if not all(name in found for name in names):
+        links = {
+            path: world.target(path)
+            for path in world.paths("etc/ssl/certs")
+            if world.kind(path, follow=False) == "symlink"
+        }
+        return certificate_state(local, bundle=world.read(BUNDLE) or b"", links=links)
+    return certificate_state({**local, **{name: found[name] for name in names}})
 
 
 def _pam(world: World, arguments: tuple[str, ...]) -> Entries:

@@ -11,6 +11,7 @@ from layerforge.sources.debian.scripts.caches import CACHES
 from layerforge.sources.debian.scripts.diversions import diversions
 from layerforge.sources.debian.scripts.machine import Machine, ScriptWarning
 from layerforge.sources.debian.scripts.order import configuration_order
+from layerforge.sources.debian.scripts.triggers import pending_triggers
 from layerforge.sources.debian.scripts.world import World
 
 
@@ -21,10 +22,11 @@ class Configured(msgspec.Struct, frozen=True):
     warnings: tuple[ScriptWarning, ...]
 
 
-def configure(facts: Iterable[DebFacts], world: World) -> Configured:
+def configure(facts: Iterable[DebFacts], world: World, caches: Iterable[str] = ()) -> Configured:
     """Install ``facts`` into ``world``: ``preinst install`` and the files of each, then ``postinst configure``.
 
     As with debootstrap and mmdebstrap, the files of the essential packages are all there before the first script.
+    Triggers come last, once. ``caches`` are programs whose caches are made though no script asks.
     """
     machine = Machine(world)
     essential, others = configuration_order(facts)
@@ -37,8 +39,10 @@ def configure(facts: Iterable[DebFacts], world: World) -> Configured:
         world.unpack(package, {path: target for path, (target, owner) in listed if owner != package.name})
     for package in ordered:
         machine.run(package, "postinst", "configure", "")
+    for package, names in pending_triggers(tuple(world.facts.values()), ordered, machine.activated):
+        machine.run(package, "postinst", "triggered", " ".join(names))
     for path in machine.temporary:
         world.remove(path)
-    for name, arguments in machine.caches:
+    for name, arguments in dict.fromkeys((*machine.caches, *((name, ()) for name in caches))):
         world.update(CACHES[name](world, arguments))
     return Configured(world, tuple(machine.warnings))

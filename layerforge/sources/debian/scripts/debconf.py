@@ -5,6 +5,7 @@ That is what the frontend ``noninteractive`` does on a new system. Source: debco
 
 from __future__ import annotations
 
+import re
 from typing import TYPE_CHECKING
 
 from layerforge.shell.evaluate import Call
@@ -28,6 +29,7 @@ class Answers:
         self._templates: dict[str, dict[str, str]] = {}
         self._values: dict[str, str] = {}
         self._flags: dict[tuple[str, str], str] = {}
+        self._words: dict[tuple[str, str], str] = {}
         self._loaded: set[str] = set()
 
     def load(self, facts: DebFacts) -> bool:
@@ -68,7 +70,14 @@ class Answers:
     def field(self, question: str, name: str) -> str | None:
         """A field of a question's template."""
         fields = self._templates.get(question)
-        return None if fields is None else (self.get(question) if name == "value" else fields.get(name.lower(), ""))
+        if fields is None:
+            return None
+        text = self.get(question) or "" if name == "value" else fields.get(name.lower(), "")
+        return re.sub(r"\$\{(\w+)\}", lambda match: self._words.get((question, match[1]), ""), text)
+
+    def substitute(self, question: str, word: str, text: str) -> None:
+        """Put ``text`` for ``${word}`` in the question's fields."""
+        self._words[question, word] = text
 
     def flag(self, question: str, name: str, value: str | None = None) -> str:
         """A flag's value, after setting it if one is given."""
@@ -95,6 +104,8 @@ def _db(machine: Machine, call: Call) -> Status:
         result = answers.flag(arguments[0], arguments[1])
     elif name == "fset":
         answers.flag(arguments[0], arguments[1], arguments[2])
+    elif name == "subst":
+        answers.substitute(arguments[0], arguments[1], " ".join(call.arguments[2:]))
     elif name == "register":
         answers.register(arguments[0], arguments[1])
     elif name == "input":

@@ -93,7 +93,7 @@ def _mkdir(machine: Machine, call: Call) -> Status:
     options, paths = split_options(call.arguments, "m mode Z")
     if not _known(call, paths):
         return None
-    mode = parse_mode(options.get("m", options.get("mode", "755")), 0o777)
+    mode = parse_mode(options.get("m", options.get("mode", f"{0o777 & ~call.shell.umask:o}")), 0o777)
     status = 0
     for argument in paths:
         path = call.path(argument)
@@ -340,7 +340,9 @@ def _touch(machine: Machine, call: Call) -> Status:
         return None
     status = 0
     for argument in paths:
-        if not machine.world.kind(call.path(argument)) and not machine.world.write_text(call.path(argument), ""):
+        if not machine.world.kind(call.path(argument)) and not machine.world.write_text(
+            call.path(argument), "", 0o666 & ~call.shell.umask
+        ):
             status = 1
     return status
 

@@ -255,6 +255,19 @@ def _architecture(machine: Machine, call: Call) -> Status:
     return 0
 
 
+def _perl(machine: Machine, call: Call) -> Status:
+    """Whether perl runs is what scripts ask with an empty program; what a real one would do is not known."""
+    if call.arguments[:1] == ("-e",) and not "".join(call.arguments[1:2]).strip():
+        return 0 if machine.locate("perl") else 127
+    return machine.run_missing(call)
+
+
+def _false(_: Machine, call: Call) -> Status:
+    """Nothing is mounted in a root that is being made."""
+    del call
+    return 1
+
+
 def _whoami(_: Machine, call: Call) -> Status:
     call.write("root\n")
     return 0
@@ -281,4 +294,7 @@ COMMANDS: dict[str, Emulation] = {
     "hostname": _unknown,
     "nproc": _unknown,
     "whoami": _whoami,
+    "perl": _perl,
+    "mountpoint": _false,
+    "selinuxenabled": _false,
 }

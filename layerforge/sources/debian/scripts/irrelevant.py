@@ -7,6 +7,7 @@ IRRELEVANT: dict[str, str] = {
     "deb-systemd-invoke": "nothing runs while an image is made",
     "invoke-rc.d": "nothing runs while an image is made",
     "service": "nothing runs while an image is made",
+    "sync": "nothing is lost in a model",
     "systemctl": "nothing runs while an image is made",
     "update-rc.d": "no init system starts services in an image",
 }

@@ -197,13 +197,15 @@ class World:
         data = self.read(path)
         return UNKNOWN if data is None else data.decode("utf-8", "surrogateescape")
 
-    def write_text(self, path: str, text: str) -> bool:
-        """Make or replace a file; a text with unknown parts leaves its content unknown."""
+    def write_text(self, path: str, text: str, mode: int = 0o644) -> bool:
+        """Make a file with ``mode``, or replace its content; one with unknown parts is not known."""
         real = self.locate(path)
         parent = real.rpartition("/")[0]
         if self.kind(f"/{parent}") != "dir" or UNKNOWN in path:
             return False
-        self.write(real, text.encode("utf-8", "surrogateescape"))
+        existing = self.item(real)
+        new = existing is None or existing.kind not in ("file", "hardlink")
+        self.write(real, text.encode("utf-8", "surrogateescape"), mode if new else None)
         if UNKNOWN in text:
             self._unknown.add(real)
         return True
@@ -299,6 +301,12 @@ class World:
         """Put many entries."""
         for path, entry in entries.items():
             self.put(path, entry)
+
+    def add(self, entries: Mapping[str, RootEntry]) -> None:
+        """Put those of the entries where scripts made nothing yet."""
+        for path, entry in entries.items():
+            if path not in self._changes:
+                self.put(path, entry)
 
     def entries(self) -> Entries:
         """What the root has that packages and base do not: the content of a layer on top of them.
