@@ -48,8 +48,8 @@ def write(recipe: RootRecipe, tar: TarWriter, bench: Workbench) -> None:
 
     settlement = settle_ownership(tuple(bench.compressors.map(bench.facts, recipe.debs)))
     facts = settlement.facts
-    write_disputed(settlement, recipe.debs, tar, bench)
-    state = root_state(facts, recipe.release, recipe.architecture, certificates=recipe.certificates)
+    base = None if recipe.image is None else bench.base_root()
+    state = root_state(facts, recipe.release, recipe.architecture, base=base, certificates=recipe.certificates)
     for warning in state.warnings:
         bench.reporter.warn(str(warning))
     digests = {each.record: digest for each, digest in zip(facts, recipe.debs, strict=True)}
@@ -57,6 +57,7 @@ def write(recipe: RootRecipe, tar: TarWriter, bench: Workbench) -> None:
     for path, entry in sorted(state.entries.items()):
         content = entry.content if entry.origin is None else shipped[entry.origin]
         _write_entry(tar, path, entry, content)
+    write_disputed(settlement, recipe.debs, tar, bench)
 
 
 def _read_shipped(entries: Entries, digests: Mapping[str, Digest], bench: Workbench) -> dict[Origin, bytes]:
@@ -82,13 +83,12 @@ def _read_shipped(entries: Entries, digests: Mapping[str, Digest], bench: Workbe
 
 
 def _write_entry(tar: TarWriter, path: str, entry: RootEntry, content: bytes) -> None:
-    owner = {"uid": entry.uid, "gid": entry.gid}
     if entry.kind == "dir":
-        tar.directory(path, mode=entry.mode, **owner)
+        tar.directory(path, mode=entry.mode, uid=entry.uid, gid=entry.gid)
     elif entry.kind == "symlink":
-        tar.symlink(path, entry.target, **owner)
+        tar.symlink(path, entry.target, uid=entry.uid, gid=entry.gid)
     elif entry.kind == "absent":
         folder, slash, name = path.rpartition("/")
         tar.file(f"{folder}{slash}.wh.{name}", b"")
     else:
-        tar.file(path, content, mode=entry.mode, **owner)
+        tar.file(path, content, mode=entry.mode, uid=entry.uid, gid=entry.gid)

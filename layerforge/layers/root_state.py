@@ -60,6 +60,8 @@ def root_state(
     for number, text in enumerate(certificates, 1):
         world.put(f"{LOCAL}layerforge-{number}.crt", file_entry(text))
     caches = [*(["ldconfig"] if facts else []), *(["update-ca-certificates"] if certificates else [])]
+    if any(package.name == "ca-certificates-java" for package in facts):
+        caches.append("jks-keystore")  # its postinst has Java make it
     configured = configure(facts, world, caches)
     if facts:
         world.add(database_state(facts, architecture, base.contents if base else None))

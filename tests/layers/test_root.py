@@ -12,14 +12,32 @@ import pytest
 from layerforge.layers.root import RootRecipe, write
 from layerforge.layers.tar import TarWriter
 from layerforge.oci import Digest
-from tests.debian_samples import FactKeeper, file_member, make_deb
+from tests.debian_samples import FactKeeper, file_member, make_deb, special_member
 
 BASE = [
-    file_member("./usr/share/base-passwd/passwd.master", b"root:*:0:0:root:/root:/bin/bash\n"),
-    file_member("./usr/share/base-passwd/group.master", b"root:*:0:\n"),
+    special_member("./etc", tarfile.DIRTYPE),
+    special_member("./root", tarfile.DIRTYPE, mode=0o700),
+    special_member("./usr/bin", tarfile.DIRTYPE),
+    special_member("./var/lib/dpkg", tarfile.DIRTYPE),
     file_member("./usr/share/base-files/dot.profile", b"mesg n\n"),
     file_member("./usr/share/libc-bin/nsswitch.conf", b"hosts: files dns\n"),
+    file_member("./usr/bin/update-unheard-of", b"\x7fELF", mode=0o755),
+    file_member("./usr/bin/agent", b"\x7fELF" + bytes(70_000), mode=0o755),
 ]
+POSTINST = b"""#!/bin/sh
+set -e
+cp -p /usr/share/base-files/dot.profile /root/.profile
+cp /usr/share/libc-bin/nsswitch.conf /etc/nsswitch.conf
+echo 'root:*:0:0:root:/root:/bin/bash' > /etc/passwd
+printf 'root:*:0:\\nagent:*:7:\\n' > /etc/group
+install -d -m 1777 /tmp
+mkdir -m 2775 /var/mail
+chgrp agent /var/mail /usr/bin/agent
+chmod 2755 /usr/bin/agent
+echo 127.0.0.1 > /etc/hosts
+update-unheard-of --all
+"""
+CONTROL = {"postinst": POSTINST, "md5sums": b""}
 
 
 @pytest.fixture
@@ -27,14 +45,19 @@ def state(tmp_path: Path) -> Iterator[tarfile.TarFile]:
     yield make(tmp_path, "trixie")
 
 
-def make(folder: Path, release: str) -> tarfile.TarFile:
-    data = make_deb({"Package": "base-passwd", "Version": "3"}, BASE)
+def make(folder: Path, release: str, warnings: list[str] | None = None) -> tarfile.TarFile:
+    data = make_deb({"Package": "base-passwd", "Version": "3"}, BASE, control=CONTROL)
     digest = Digest.of(data)
     (folder / digest.hex).write_bytes(data)
     output = io.BytesIO()
     with ThreadPoolExecutor(2) as threads:
         keeper = FactKeeper(lambda digest: folder / digest.hex)
-        bench = SimpleNamespace(compressors=threads, facts=keeper.facts)
+        bench = SimpleNamespace(
+            compressors=threads,
+            facts=keeper.facts,
+            material=lambda digest: folder / digest.hex,
+            reporter=SimpleNamespace(warn=(warnings if warnings is not None else []).append),
+        )
         writer = TarWriter(output)
         write(RootRecipe((digest,), release, "amd64"), writer, bench)  # type: ignore[arg-type]
         writer.finish()
@@ -47,23 +70,31 @@ def read(tar: tarfile.TarFile, name: str) -> bytes:
     return file.read()
 
 
-def test_what_scripts_would_have_copied(state: tarfile.TarFile) -> None:
+def test_what_scripts_would_have_done(state: tarfile.TarFile) -> None:
     assert read(state, "root/.profile") == b"mesg n\n"
     assert read(state, "etc/nsswitch.conf") == b"hosts: files dns\n"
     assert read(state, "etc/passwd") == b"root:*:0:0:root:/root:/bin/bash\n"
 
 
 def test_folders_have_their_modes(state: tarfile.TarFile) -> None:
-    modes = {name: state.getmember(name).mode for name in ("tmp", "var/tmp", "root", "run/lock", "var/mail", "srv")}
-    assert modes == {
+    assert {name: state.getmember(name).mode for name in ("tmp", "root", "var/mail", "etc")} == {
         "tmp": 0o1777,
-        "var/tmp": 0o1777,
         "root": 0o700,
-        "run/lock": 0o1777,
         "var/mail": 0o2775,
-        "srv": 0o755,
+        "etc": 0o755,
     }
-    assert state.getmember("var/run").linkname == "/run"
+
+
+def test_a_large_file_whose_mode_changes_comes_from_its_package(state: tarfile.TarFile) -> None:
+    member = state.getmember("usr/bin/agent")
+    assert (member.mode, member.gid, member.size) == (0o2755, 7, 70_004)
+    assert read(state, "usr/bin/agent").startswith(b"\x7fELF\0")
+
+
+def test_what_is_not_done_is_said(tmp_path: Path) -> None:
+    warnings: list[str] = []
+    make(tmp_path, "trixie", warnings).close()
+    assert warnings == ['base-passwd: its postinst runs "update-unheard-of --all": not done here']
 
 
 def test_dpkg_knows_the_packages(state: tarfile.TarFile) -> None:

@@ -68,7 +68,7 @@ def platform_lock(minor: str, store: Store) -> PlatformLock:
 @pytest.fixture(scope="module")
 def shared(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Store]:
     mirrors = find_mirrors()
-    require(all(mirrors.urls.values()) and mirrors.keys, "this machine has no Debian mirrors or keyring configured")
+    require(mirrors.urls.get("debian") and mirrors.keys, "this machine has no Debian mirrors or keyring configured")
     store = Store(tmp_path_factory.mktemp("debian") / "store")
     yield store
     store.close()

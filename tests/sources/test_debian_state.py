@@ -11,8 +11,6 @@ from pathlib import Path
 import pytest
 
 from layerforge.errors import LayerError
-from layerforge.sources.debian.accounts import account_state
-from layerforge.sources.debian.alternatives import Alternative, alternative_state, parse_calls
 from layerforge.sources.debian.certificates import certificate_state, subject_hash
 from layerforge.sources.debian.deb import ControlFile
 from layerforge.sources.debian.dpkg import database_state, status_stanza
@@ -31,81 +29,6 @@ TRIPLET = "x86_64-linux-gnu"
 def facts(name: str = "p", record: str = "", **members: str) -> DebFacts:
     control = {key: ControlFile(0o755, text.encode()) for key, text in members.items()}
     return DebFacts(record or name, {"Package": name, "Version": "1", "Architecture": "amd64"}, control)
-
-
-def test_alternatives_are_read_from_scripts() -> None:
-    script = """
-    if [ "$1" = configure ]; then
-        update-alternatives --install /usr/bin/awk awk /usr/bin/mawk 5 \\
-            --slave /usr/share/man/man1/awk.1.gz awk.1.gz \\
-                /usr/share/man/man1/mawk.1.gz || true
-        update-alternatives --quiet --install /usr/bin/x x /usr/bin/$name 5
-        # update-alternatives --install /usr/bin/y y /usr/bin/z 5
-        update-alternatives --remove old /usr/bin/old
-    fi"""
-    slave = ("/usr/share/man/man1/awk.1.gz", "awk.1.gz", "/usr/share/man/man1/mawk.1.gz")
-    assert list(parse_calls(script)) == [Alternative("awk", "/usr/bin/awk", "/usr/bin/mawk", 5, (slave,))]
-
-
-def test_the_candidate_of_the_highest_priority_is_linked() -> None:
-    low = facts("low", postinst="update-alternatives --install /bin/ed ed /usr/bin/low 10")
-    high = facts("high", postinst="update-alternatives --install /bin/ed ed /usr/bin/high 20 --slave /m m /usr/n")
-    entries = alternative_state([low, high], lambda path: path == "usr/n")
-    assert entries["usr/bin/ed"].target == "/etc/alternatives/ed"
-    assert entries["etc/alternatives/ed"].target == "/usr/bin/high"
-    assert "m" not in entries and "etc/alternatives/m" not in entries
-    state = entries["var/lib/dpkg/alternatives/ed"].content.decode()
-    assert state == "auto\n/bin/ed\nm\n/m\n\n/usr/bin/high\n20\n/usr/n\n/usr/bin/low\n10\n\n\n"
-
-
-def test_update_alternatives_accepts_our_state(tmp_path: Path) -> None:
-    program = shutil.which("update-alternatives")
-    require(program, "update-alternatives is not installed")
-    call = "update-alternatives --install /usr/bin/ed ed {0}/{1} {2} --slave /usr/s.{1} s.{1} {0}/t.{1}"
-    packages = [facts(name, postinst=call.format(tmp_path, name, rank)) for rank, name in enumerate("ab")]
-    for name in ("a", "b", "t.a", "t.b"):  # candidates whose files are missing are forgotten
-        (tmp_path / name).touch()
-    assert not alternative_state(packages, lambda _: True)
-    for path, entry in alternative_state(packages, lambda _: False).items():
-        target = tmp_path / path
-        target.parent.mkdir(parents=True, exist_ok=True)
-        if entry.kind == "symlink":
-            target.symlink_to(entry.target)
-        else:
-            target.write_bytes(entry.content)
-    command = [str(program), "--admindir", str(tmp_path / "var/lib/dpkg/alternatives"), "--query", "ed"]
-    shown = subprocess.run(command, capture_output=True, text=True, check=False)
-    assert not shown.returncode, shown.stderr
-    assert f"Best: {tmp_path}/b" in shown.stdout
-    assert f"Alternative: {tmp_path}/a\nPriority: 0\nSlaves:\n s.a {tmp_path}/t.a" in shown.stdout
-
-
-MASTERS = {
-    "usr/share/base-passwd/passwd.master": b"root:*:0:0:root:/root:/bin/bash\nnobody:*:65534:65534::/:/bin/false\n",
-    "usr/share/base-passwd/group.master": b"root:*:0:\nshadow:*:42:\n",
-    "usr/share/debianutils/shells": b"# comment\n/bin/sh\n",
-    "usr/share/debianutils/shells.d/bash": b"/bin/bash\n/usr/bin/bash\n",
-}
-
-
-def test_accounts_without_shadow() -> None:
-    entries = account_state(MASTERS, ["apt"])
-    assert entries["etc/passwd"].content.decode().splitlines()[-1] == "_apt:*:42:65534::/nonexistent:/usr/sbin/nologin"
-    assert "etc/shadow" not in entries
-    assert entries["var/lib/shells.state"].content == b"/bin/sh\n/usr/bin/sh\n/bin/bash\n/usr/bin/bash\n"
-
-
-def test_accounts_with_shadow() -> None:
-    entries = account_state(MASTERS, ["passwd"])
-    assert entries["etc/passwd"].content.startswith(b"root:x:0:0:")
-    assert entries["etc/shadow"].content.startswith(b"root:*:3653:0:99999:7:::\n")
-    assert (entries["etc/shadow"].mode, entries["etc/shadow"].gid) == (0o640, 42)
-    assert entries["etc/gshadow"].content == b"root:*::\nshadow:*::\n"
-
-
-def test_accounts_need_base_passwd() -> None:
-    with pytest.raises(LayerError, match="base-passwd"):
-        account_state({}, [])
 
 
 def system_certificates() -> list[Path]:
@@ -131,7 +54,7 @@ def test_python_finds_certificates_by_our_links(tmp_path: Path) -> None:
     assert len(ssl.create_default_context(cafile=str(bundle)).get_ca_certs()) == len(paths)
     hashed = [path for path, entry in entries.items() if path.endswith(".0") and entry.kind == "symlink"]
     assert all(f"etc/ssl/certs/{entries[path].target}" in entries for path in hashed)
-    assert len(entries["etc/ca-certificates.conf"].content.splitlines()) == len(paths) + 2
+    assert len([path for path in entries if path.endswith(".pem")]) == len(paths)
 
 
 def test_certificates_with_the_same_subject_are_numbered() -> None:

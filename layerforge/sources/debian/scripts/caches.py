@@ -8,13 +8,14 @@ comes to a package's ``postinst triggered``, which is a script and is read like 
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 from layerforge.sources.debian.certificates import BUNDLE, FOLDER, LOCAL, certificate_state
 from layerforge.sources.debian.loader import CACHE, decode_cache, loader_state
 from layerforge.sources.debian.pam import pam_state
-from layerforge.sources.debian.rootstate import Entries
+from layerforge.sources.debian.rootstate import DebFacts, Entries
 from layerforge.sources.debian.scripts.world import World
+from layerforge.sources.debian.triggers import TRIGGERS
 
 Maker = Callable[[World, tuple[str, ...]], Entries]
 
@@ -58,7 +59,13 @@ def _pam(world: World, arguments: tuple[str, ...]) -> Entries:
     return pam_state(contents(world, "usr/share/pam", "usr/share/pam-configs"))
 
 
+def _of_packages(make: Callable[[Sequence[DebFacts]], Entries]) -> Maker:
+    """A maker that needs the packages only."""
+    return lambda world, _: make(tuple(world.facts.values()))
+
+
 CACHES: dict[str, Maker] = {
+    **{name: _of_packages(make) for name, make in TRIGGERS.items()},
     "ldconfig": _loader,
     "pam-auth-update": _pam,
     "update-ca-certificates": _certificates,

@@ -58,11 +58,20 @@ class World:
                 continue  # the first package's folder stays, and a link to a folder is taken for one
             self._items[path] = item
             self._note_child(path)
+            self._imply_folders(path)
             if item.kind == "file":
                 self._origins[path] = Origin(record, item.shipped or item.path)
             elif item.kind == "hardlink":
                 self._origins[path] = Origin(record, item.target)
         self._contents.update((path, data) for path, data in facts.files.items() if path not in self._changes)
+
+    def _imply_folders(self, path: str) -> None:
+        """Packages name the folders of their files, but need not."""
+        for folder in _parents(path):
+            if folder in self._items:
+                return
+            self._items[folder] = Listed(folder, "dir", 0o755)
+            self._note_child(folder)
 
     def _divert(self, record: str, item: Listed, target: str) -> None:
         """The layer of its package has ``item`` in its own place; here it goes to ``target``."""
