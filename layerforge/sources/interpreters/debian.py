@@ -44,9 +44,16 @@ def unpack_debian(
 def unpack_loader(
     store: Store, debs: Iterable[LockedDeb], architecture: str, find: Callable[[Digest], Path]
 ) -> tuple[str, ...]:
-    """The command that starts any program of Debian's, without the program: the loader with its C library."""
+    """The command that starts any program of Debian's, without the program: the loader with its C library.
+
+    Raises:
+        SourceError: there is none among ``debs``.
+    """
     root = _unpack(store, _choose(debs, ["libc6"], architecture), "libc", find)
-    return find_loader(root, architecture)
+    loader = find_loader(root, architecture)
+    if not loader:
+        raise SourceError("the package libc6 holds no dynamic loader that runs here", where=str(root))
+    return loader
 
 
 def find_loader(root: Path, architecture: str) -> tuple[str, ...]:

@@ -48,7 +48,8 @@ def unpack_standalone(
         return program
     others = [deb for deb in debs if deb.name == "libc6" and deb.architecture == architecture]
     if others:
-        program = Program((*unpack_loader(store, others, architecture, find), str(path)), root)
+        loader, option, folders = unpack_loader(store, others, architecture, find)
+        program = Program((loader, option, f"{folders}:{root}/lib", str(path)), root)
         if runs(program):
             return program
     raise SourceError(f"the standalone build of Python {minor} does not run on this machine", where=archive.filename)
