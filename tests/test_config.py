@@ -376,6 +376,30 @@ class TestUnsupported:
         assert problem.line == 2
         assert nearest in problem.hint
 
+    @pytest.mark.parametrize("version", ["3.7", "3.8.10", "3.9"])
+    def test_older_python_says_what_usually_needs_changing(self, version: str) -> None:
+        (problem,) = refuse_unsupported(parse(f'build:\n  python_version: "{version}"\nrun: a.py:A\n'))
+        assert 'python_version: "3.10"' in problem.hint
+        for word in ("numpy before 1.21.2", "torch before 1.11", "collections.abc", "docs/python.md"):
+            assert word in problem.hint
+
+    def test_older_python_names_the_pins_that_have_no_wheel(self) -> None:
+        packages = (
+            "torch==1.7.1",
+            "numpy == 1.21.2",
+            "Scikit_Learn===0.24",
+            "pillow>=8",
+            "foo==0.1",
+            "torch==1.9.0+cu111",
+        )
+        text = 'build:\n  python_version: "3.8"\n  python_packages:\n' + "".join(f'    - "{p}"\n' for p in packages)
+        (problem,) = refuse_unsupported(parse(f"{text}run: a.py:A\n"))
+        assert problem.line == 2
+        assert "torch==1.7.1 (line 4) to 1.11.0 or later" in problem.hint
+        assert "Scikit_Learn===0.24 (line 6) to 1.0.2 or later" in problem.hint
+        assert "torch==1.9.0+cu111 (line 9) to 1.11.0 or later" in problem.hint
+        assert not any(word in problem.hint for word in ("numpy", "pillow", "foo"))
+
     def test_nothing_to_run(self) -> None:
         ((_, message),) = refused("build: {python_version: 3.11}\n")
         assert message.startswith("names nothing to run")

@@ -5,18 +5,12 @@ One rule a line, so that a feature that arrives deletes its own.
 
 from __future__ import annotations
 
+from layerforge.config.older_python import explain_changes
 from layerforge.config.values import Config
 from layerforge.errors import Problem
 
 SUPPORTED_PYTHON = range(10, 15)
 """Minor versions that the runtime and the schema generator know: 3.10 to 3.14."""
-
-_CHANGES = (
-    "what usually needs changing: pins in the requirements that are older than that Python (numpy < 1.21, "
-    "torch < 1.11, tensorflow < 2.8 have no wheels for it), and imports of collections.Mapping and the like "
-    "(now in collections.abc)"
-)
-"""Source: the release notes of Python 3.10 and the wheels of these packages on PyPI."""
 
 _LATER = "this version of Layerforge cannot do it yet"
 
@@ -58,4 +52,9 @@ def _python_problem(config: Config) -> Problem:
     known = f"3.{SUPPORTED_PYTHON[0]} to 3.{SUPPORTED_PYTHON[-1]}"
     message = f"build.python_version: Python {wanted.short} is not supported; {known} are"
     hint = f'write `python_version: "3.{nearest}"`, the nearest'
-    return _problem(config, "build.python_version", message, f"{hint}; {_CHANGES}" if wanted.minor < nearest else hint)
+    return _problem(
+        config,
+        "build.python_version",
+        message,
+        f"{hint}; {explain_changes(config)}" if wanted.minor < nearest else hint,
+    )

@@ -413,6 +413,30 @@ def test_the_best_tag_wins(tags: tuple[str, ...], expected: int | None) -> None:
     assert choose("3.13.5", "x86_64", 41, *tags) == (None if expected is None else tags[expected])
 
 
+@pytest.mark.parametrize("python", ["3.10", "3.12.4", "3.14.0"])
+def test_tags_go_by_the_minor_version_of_python(python: str) -> None:
+    interpreter = "cp" + "".join(python.split(".")[:2])
+    tags = [str(tag) for tag in list_tags(python, "x86_64", 41)]
+    assert tags[0] == f"{interpreter}-{interpreter}-manylinux_2_41_x86_64"
+    assert f"{interpreter}-abi3-manylinux2014_x86_64" in tags
+    assert "cp39-abi3-manylinux2014_x86_64" in tags
+    assert "py3-none-any" in tags
+    assert not any(tag.startswith("cp315") or tag.endswith("cp313t") or "-cp313-" in tag for tag in tags)
+
+
+@pytest.mark.parametrize(
+    ("python", "expected"),
+    [("3.10.1", "1.0"), ("3.12.4", "2.0"), ("3.14.0", "2.0")],
+)
+def test_the_version_and_the_wheel_fit_the_python(index: LocalIndex, python: str, expected: str) -> None:
+    tag = "cp" + "".join(python.split(".")[:2])
+    for known in ("cp310", "cp312", "cp314"):
+        index.add("app", "1.0", f"{known}-{known}-manylinux2014_x86_64")
+        index.add("app", "2.0", f"{known}-{known}-manylinux2014_x86_64", requires_python=">=3.12.3")
+    (wheel,) = lock("app", python=python)
+    assert (wheel.version, f"-{tag}-{tag}-" in wheel.filename) == (expected, True)
+
+
 def test_arm_has_no_tags_from_before_its_time() -> None:
     tags = {str(tag) for tag in list_tags("3.13", "aarch64", 36)}
     assert "cp313-cp313-manylinux2014_aarch64" in tags

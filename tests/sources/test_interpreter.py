@@ -7,11 +7,12 @@ from pathlib import Path
 import pytest
 
 from layerforge.errors import SourceError
-from layerforge.lock import LockedDeb, LockedPython, PlatformLock
+from layerforge.lock import LockedDeb, LockedFile, LockedPython, PlatformLock
 from layerforge.oci import Digest
-from layerforge.sources.interpreters import Interpreter, host_architecture
+from layerforge.sources.interpreters import Interpreter, PythonSource, host_architecture
 from layerforge.store import Store
 from tests.debian_samples import Member, file_member, make_deb
+from tests.python_archives import make_archive
 
 PACKAGES = ("libc6", "libpython3.13-minimal", "python3.13-minimal", "libexpat1", "zlib1g")
 LOADER = "ld-linux-aarch64.so.1" if host_architecture() == "arm64" else "ld-linux-x86-64.so.2"
@@ -92,3 +93,65 @@ def test_a_damaged_package_leaves_nothing_behind(tmp_path: Path, store: Store) -
     with pytest.raises(Exception, match="not a Debian package"):
         compile_one(shelf, store)
     assert not list((store.root / "roots").iterdir())
+
+
+# -- standalone builds -----------------------------------------------------------------------------------------
+
+ANSWER = r"""case "$*" in *-S\ -c*) exit 0;; esac; cat > /dev/null; printf '\003\000\000\000abc'"""
+
+
+class Depot:
+    """An archive whose Python is a shell script, and a lock that names it."""
+
+    def __init__(self, folder: Path, text: str, debs: tuple[LockedDeb, ...] = (), platform: str = "") -> None:
+        self.folder = folder
+        members = [
+            file_member("python/bin/python3.12", f"#!/bin/sh\n{text}\n".encode(), mode=0o755),
+            file_member("python/lib/python3.12/os.py", b"", mode=0o644),
+            file_member("python/include/python3.12/Python.h", b"", mode=0o644),
+        ]
+        data = make_archive(members)
+        archive = LockedFile("cpython.tar.gz", "https://example.org/cpython.tar.gz", len(data), Digest.of(data))
+        (folder / archive.digest.hex).write_bytes(data)
+        self.python = LockedPython("3.12", "3.12.4", "standalone", "/opt/python/bin", "", archive)
+        name = platform or f"linux/{host_architecture()}"
+        self.lock = PlatformLock(name, "trixie", self.python, debs, (), (), (), ())
+        self.found = 0
+
+    def find(self, digest: Digest) -> Path:
+        self.found += 1
+        return self.folder / digest.hex
+
+
+def test_a_standalone_python_is_unpacked_once_and_started_as_it_is(tmp_path: Path, store: Store) -> None:
+    depot = Depot(tmp_path, ANSWER)
+    for _ in range(2):
+        interpreter = Interpreter(store, depot.lock, depot.find)
+        assert interpreter.compile_bytecode("3.12", [("a.py", b"")]) == [b"abc"]
+    assert depot.found == 1
+    (root,) = (store.root / "roots").iterdir()
+    assert sorted(path.name for path in root.rglob("*") if path.is_file()) == ["os.py", "python3.12"]
+
+
+def test_where_it_does_not_start_the_loader_of_the_image_is_used(tmp_path: Path, store: Store) -> None:
+    loader = file_member(f"./usr/lib64/{LOADER}", f"#!/bin/sh\n{ANSWER}\n".encode(), mode=0o755)
+    data = make_deb({"Package": "libc6"}, [loader])
+    deb = LockedDeb("libc6", "1", host_architecture(), "debian", "pool/libc6.deb", len(data), Digest.of(data))
+    (tmp_path / deb.digest.hex).write_bytes(data)
+    depot = Depot(tmp_path, "exit 127", (deb,))
+    assert Interpreter(store, depot.lock, depot.find).compile_bytecode("3.12", [("a.py", b"")]) == [b"abc"]
+
+
+def test_a_standalone_python_that_does_not_run_here(tmp_path: Path, store: Store) -> None:
+    depot = Depot(tmp_path, "exit 127")
+    with pytest.raises(SourceError, match=r"cpython\.tar\.gz: the standalone build of Python 3\.12 does not run"):
+        Interpreter(store, depot.lock, depot.find).compile_bytecode("3.12", [("a.py", b"")])
+
+
+def test_for_another_processor_the_same_python_for_this_one_is_used(tmp_path: Path, store: Store) -> None:
+    foreign = Depot(tmp_path, "exit 1", platform="linux/riscv64")
+    own = Depot(tmp_path, ANSWER)
+    with pytest.raises(SourceError, match="for this machine"):
+        Interpreter(store, foreign.lock, foreign.find).compile_bytecode("3.12", [("a.py", b"")])
+    interpreter = Interpreter(store, foreign.lock, own.find, lambda: PythonSource(own.python, ()))
+    assert interpreter.compile_bytecode("3.12", [("a.py", b"")]) == [b"abc"]
