@@ -73,7 +73,7 @@ class OpenedDeb:
                 for chunk in deb.data_chunks():
                     if not self._put(chunk):
                         return
-        except LayerError as error:
+        except (LayerError, VerificationError) as error:
             if digest_file(path)[0] == self.digest:
                 raise
             hint = f"remove {path} and build again"

@@ -16,6 +16,7 @@ import msgspec
 
 from layerforge.errors import LayerError
 from layerforge.oci import Digest
+from layerforge.sources.debian.control import parse_fields
 from layerforge.sources.debian.entries import DebEntry, read_entries
 from layerforge.sources.debian.inflate import DAMAGE, INFLATERS
 from layerforge.verify import VerifiedReader
@@ -171,6 +172,10 @@ class DebFile:
         for text in _TEXTS:
             if text in files:
                 self._check_text(text, files[text].content)
+        try:
+            parse_fields(files["control"].content.decode())
+        except ValueError as error:
+            raise LayerError(f"control is damaged: {error}", where=self.where) from error
         return files
 
     def _check_text(self, name: str, content: bytes) -> None:

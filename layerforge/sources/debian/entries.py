@@ -20,6 +20,8 @@ _NAME_LIMIT = 4095
 """Bytes of a path, and of one of its components: more than Linux can open (PATH_MAX, NAME_MAX in <linux/limits.h>)."""
 _COMPONENT_LIMIT = 255
 _ID_LIMIT = 1 << 31
+_KINDS = (b"\0", b"0", b"1", b"2", b"5", b"7")
+"""Files, hard links, symbolic links, folders; 7 is a contiguous file, which is a file."""
 
 
 class DebEntry(msgspec.Struct, frozen=True):
@@ -149,6 +151,10 @@ def _convert(fields: tuple[bytes, ...], size: int, names: dict[bytes, bytes], wh
         name = prefix + b"/" + name
     text = _decode(names.get(b"L", name), where)
     target = _decode(names.get(b"K", fields[8].partition(b"\0")[0]), where)
+    if kind in (b"3", b"4", b"6"):
+        raise LayerError(f"{text!r} is a device, fifo or other special file", where=where)
+    if kind not in _KINDS:
+        raise LayerError(f"{text!r} is an entry of type {kind!r}, which deb(5) does not know", where=where)
     path = _check_path(text, where)
     mode, uid, gid = _number(fields[1], where) & 0o7777, _number(fields[2], where), _number(fields[3], where)
     if max(uid, gid) >= _ID_LIMIT:
@@ -166,16 +172,10 @@ def _convert(fields: tuple[bytes, ...], size: int, names: dict[bytes, bytes], wh
         if not target or (not target.startswith("/") and _climbs(target) > path.count("/")):
             raise LayerError(f"the link {path!r} to {target!r} leaves the root", where=where)
         return DebEntry(path, "symlink", mode, uid, gid, 0, target)
-    if kind == b"1":
-        linked = _check_path(target, where)
-        if not linked or linked == path:
-            raise LayerError(f"{path!r} is a hard link to {target!r}", where=where)
-        return DebEntry(path, "hardlink", mode, uid, gid, 0, linked)
-    if kind in (b"3", b"4", b"6"):
-        raise LayerError(f"{path!r} is a device, fifo or other special file", where=where)
-    raise LayerError(
-        f"{path!r} is an entry of type {kind.decode('latin-1')!r}, which deb(5) does not know", where=where
-    )
+    linked = _check_path(target, where)
+    if not linked or linked == path:
+        raise LayerError(f"{path!r} is a hard link to {target!r}", where=where)
+    return DebEntry(path, "hardlink", mode, uid, gid, 0, linked)
 
 
 def _decode(name: bytes, where: str) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 
 from layerforge.errors import LayerError
@@ -38,9 +39,11 @@ def record_name(control: Mapping[str, ControlFile]) -> str:
         LayerError: the control file names no package.
     """
     fields = parse_fields(control["control"].content.decode("utf-8", "replace"))
-    name = fields.get("Package", "")
-    if not name or "/" in name:
+    name, architecture = fields.get("Package", ""), fields.get("Architecture", "")
+    if not _is_name(name):
         raise LayerError(f"a package with the name {name!r}")
+    if fields.get("Multi-Arch") == "same" and not _is_name(architecture):
+        raise LayerError(f"package {name} is for the architecture {architecture!r}")
     return name_record(fields)
 
 
@@ -48,3 +51,7 @@ def name_record(fields: Mapping[str, str]) -> str:
     """:func:`record_name` of the package with these control fields."""
     name = fields["Package"]
     return f"{name}:{fields.get('Architecture', '')}" if fields.get("Multi-Arch") == "same" else name
+
+
+_is_name = re.compile(r"[A-Za-z0-9][A-Za-z0-9+._-]*").fullmatch
+"""What dpkg accepts as a package's name (``pkg_name_is_illegal`` in ``lib/dpkg/parsehelp.c``)."""
