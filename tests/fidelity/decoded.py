@@ -72,5 +72,42 @@ def decode_keystore(data: bytes) -> Any:
     return magic, version, found, len(data) - place
 
 
-DECODERS: dict[str, Callable[[bytes], Any]] = {"keystore": decode_keystore, "mime-cache": decode_mime_cache}
+def decode_gvdb(data: bytes) -> Any:
+    """The tables of a GVDB file: the bytes of each value, and the names that an item lists."""
+
+    def read(start: int) -> dict[str, Any]:
+        bloom, buckets = struct.unpack_from("<II", data, start)
+        first = start + 8 + 4 * (bloom & 0x07FFFFFF) + 4 * buckets
+        (end,) = ends[start]
+        rows = [struct.unpack_from("<IIIHcBII", data, place) for place in range(first, end, 24)]
+        names: list[str] = []
+
+        def name(number: int) -> str:
+            _, parent, key, size, *_ = rows[number]
+            own = data[key : key + size].decode()
+            return own if parent == 0xFFFFFFFF else name(parent) + own
+
+        names = [name(number) for number in range(len(rows))]
+        found: dict[str, Any] = {}
+        for number, (_, _, _, _, kind, _, where, until) in enumerate(rows):
+            if kind == b"H":
+                ends[where] = (until,)
+                found[names[number]] = read(where)
+            elif kind == b"L":
+                listed = struct.unpack_from(f"<{(until - where) // 4}I", data, where)
+                found[names[number]] = [names[each] for each in listed]
+            else:
+                found[names[number]] = data[where:until]
+        return found
+
+    start, end = struct.unpack_from("<II", data, 16)
+    ends: dict[int, tuple[int]] = {start: (end,)}
+    return data[:16], read(start)
+
+
+DECODERS: dict[str, Callable[[bytes], Any]] = {
+    "gvdb": decode_gvdb,
+    "keystore": decode_keystore,
+    "mime-cache": decode_mime_cache,
+}
 """Decoders by the name that a rule gives."""

@@ -12,10 +12,13 @@ from layerforge.sources.debian.keystore import PATH, keystore_state
 from layerforge.sources.debian.mime_state import mime_state
 from layerforge.sources.debian.mime_types import Match, read_types
 from layerforge.sources.debian.plugins import gio_state, input_method_state, pixbuf_state
-from layerforge.sources.debian.rootstate import DebFacts, Entries, Listed
-from layerforge.sources.debian.triggers import trigger_state, unknown_plugins
+from layerforge.sources.debian.rootstate import Entries
+from layerforge.sources.debian.schemas import FOLDER as SCHEMA_FOLDER
+from layerforge.sources.debian.schemas import schema_state
+from layerforge.sources.debian.triggers import TRIGGERS, Installed, trusted_by_java, unknown_plugins
+from layerforge.sources.debian.variant import encode_variant, parse_variant
 from tests.conftest import require
-from tests.fidelity.decoded import decode_keystore, decode_mime_cache
+from tests.fidelity.decoded import decode_gvdb, decode_keystore, decode_mime_cache
 
 LIB = "usr/lib/x86_64-linux-gnu"
 LOADERS = f"{LIB}/gdk-pixbuf-2.0/2.10.0"
@@ -134,20 +137,65 @@ def test_java_trusts_the_certificates() -> None:
     assert found == dict.fromkeys(("debian:a.pem", "debian:b_root.pem"), (2, b"X.509", b"der" * 40))
 
 
-def test_all_of_it_is_made_from_facts() -> None:
-    facts = [
-        DebFacts("shared-mime-info", {"Package": "shared-mime-info", "Version": "2.4-5+b2"}, {}, files=FILES),
-        DebFacts(
-            "libgdk-pixbuf-2.0-0:amd64",
-            {"Package": "libgdk-pixbuf-2.0-0", "Version": "2.42.12+dfsg-4"},
-            {},
-            paths=tuple(
-                Listed(f"{LOADERS}/loaders/libpixbufloader-{name}.so", "file", 0o644) for name in ("gif", "odd")
-            ),
-        ),
-    ]
-    entries = trigger_state(facts)
+SCHEMA = b"""<schemalist gettext-domain="d">
+  <enum id="e"><value nick="one" value="1"/><value nick="two" value="2"/></enum>
+  <flags id="f"><value nick="none" value="0"/><value nick="bit" value="4"/></flags>
+  <schema id="org.example" path="/org/example/">
+    <key name="number" type="u"><default>0x10</default><range min="1" max="90"/></key>
+    <key name="name" type="s"><default l10n="messages" context="c"> 'it\\'s' </default></key>
+    <key name="kind" enum="e"><default>"two"</default><aliases><alias value="zwei" target="two"/></aliases></key>
+    <key name="bits" flags="f"><default>['bit']</default></key>
+    <key name="pairs" type="a{sv}"><default>{'a': &lt;1&gt;, 'b': &lt;@as []&gt;}</default></key>
+    <key name="rows" type="a(sid)"><default>[('x', -3, 1.5), ('', 0, 2e3)]</default></key>
+    <key name="choice" type="s"><default>'red'</default><choices><choice value="red"/></choices></key>
+    <key name="perhaps" type="mas"><default>just ['x']</default></key>
+    <child name="below" schema="org.example.below"/>
+  </schema>
+  <schema id="org.example.below"><key name="on" type="b"><default>true</default></key></schema>
+</schemalist>"""
+SCHEMAS = {
+    f"{SCHEMA_FOLDER}org.example.gschema.xml": SCHEMA,
+    f"{SCHEMA_FOLDER}bad.gschema.xml": SCHEMA.replace(b"org.example", b"org.bad").replace(b"0x10", b"'x'"),
+    f"{SCHEMA_FOLDER}10_a.gschema.override": b"[org.example]\nnumber=42\nnone=1\n[org.example.below:GNOME]\non=false\n",
+}
+
+
+def test_schemas_are_compiled_as_glib_does(tmp_path: Path) -> None:
+    program = shutil.which("glib-compile-schemas")
+    require(program, "glib-compile-schemas is not installed")
+    for path, data in SCHEMAS.items():
+        (tmp_path / path.rpartition("/")[2]).write_bytes(data)
+    subprocess.run([str(program), str(tmp_path)], check=True, capture_output=True)
+    theirs = decode_gvdb((tmp_path / "gschemas.compiled").read_bytes())
+    ours = decode_gvdb(schema_state(SCHEMAS)[f"{SCHEMA_FOLDER}gschemas.compiled"].content)
+    assert set(ours[1]) == {"", "org.example", "org.example.below"} and len(ours[1]["org.example"]) == 12
+    assert ours == theirs
+
+
+def test_nothing_is_compiled_where_there_are_no_schemas() -> None:
+    assert schema_state({f"{SCHEMA_FOLDER}a.gschema.override": b"[a]\nb=1\n"}) == {}
+
+
+@pytest.mark.parametrize(
+    ("text", "kind"), [("1", "s"), ("[1, 'x']", "ai"), ("(1,)", "(ii)"), ("300", "y"), ("'a' 'b'", "s"), ("<", "v")]
+)
+def test_what_is_no_value_is_refused(text: str, kind: str) -> None:
+    with pytest.raises(ValueError, match=r"."):
+        encode_variant(parse_variant(text, kind), kind)
+
+
+def test_what_is_installed_decides_what_is_made() -> None:
+    loaders = {f"{LOADERS}/loaders/libpixbufloader-{name}.so": None for name in ("gif", "odd")}
+    versions = {"shared-mime-info": "1:2.4-5+b2", "libgdk-pixbuf-2.0-0": "2.42.12+dfsg-4"}
+    root = Installed({**FILES, **loaders}, versions)
+    entries = {path: entry for make in TRIGGERS.values() for path, entry in make(root).items()}
     assert text(entries, "usr/share/mime/version") == "2.4\n"
     assert "from gdk-pixbuf-2.42.12\n" in text(entries, f"{LOADERS}/loaders.cache")
-    assert PATH not in entries and unknown_plugins(facts) == (f"{LOADERS}/loaders/libpixbufloader-odd.so",)
-    assert trigger_state([]) == {}
+    assert unknown_plugins(root) == (f"{LOADERS}/loaders/libpixbufloader-odd.so",)
+    assert trusted_by_java(root, {"a.crt": b""}) == {}
+    assert PATH in trusted_by_java(Installed({}, {"ca-certificates-java": "1"}), {"usr/share/a.crt": b""})
+
+
+def test_a_base_whose_types_are_not_known_keeps_its_own_files() -> None:
+    root = Installed({**FILES, "usr/share/mime/packages/base.xml": None}, {"shared-mime-info": "2.4"})
+    assert TRIGGERS["update-mime-database"](root) == {}

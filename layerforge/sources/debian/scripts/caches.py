@@ -8,14 +8,14 @@ comes to a package's ``postinst triggered``, which is a script and is read like 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 
 from layerforge.sources.debian.certificates import BUNDLE, FOLDER, LOCAL, certificate_state
 from layerforge.sources.debian.loader import CACHE, decode_cache, loader_state
 from layerforge.sources.debian.pam import pam_state
-from layerforge.sources.debian.rootstate import DebFacts, Entries
+from layerforge.sources.debian.rootstate import Entries
 from layerforge.sources.debian.scripts.world import World
-from layerforge.sources.debian.triggers import TRIGGERS
+from layerforge.sources.debian.triggers import FOLDERS, TRIGGERS, Installed, trusted_by_java
 
 Maker = Callable[[World, tuple[str, ...]], Entries]
 
@@ -51,7 +51,8 @@ def _certificates(world: World, arguments: tuple[str, ...]) -> Entries:
             if world.kind(path, follow=False) == "symlink"
         }
         return certificate_state(local, bundle=world.read(BUNDLE) or b"", links=links)
-    return certificate_state({**local, **{name: found[name] for name in names}})
+    trusted = {**local, **{name: found[name] for name in names}}
+    return certificate_state(trusted) | trusted_by_java(installed(world), trusted)
 
 
 def _pam(world: World, arguments: tuple[str, ...]) -> Entries:
@@ -59,13 +60,19 @@ def _pam(world: World, arguments: tuple[str, ...]) -> Entries:
     return pam_state(contents(world, "usr/share/pam", "usr/share/pam-configs"))
 
 
-def _of_packages(make: Callable[[Sequence[DebFacts]], Entries]) -> Maker:
-    """A maker that needs the packages only."""
-    return lambda world, _: make(tuple(world.facts.values()))
+def installed(world: World) -> Installed:
+    """What makers of caches look at."""
+    paths = [path for folder in FOLDERS for path in world.paths(folder) if world.kind(path) == "file"]
+    versions = {package.name: package.fields["Version"] for package in world.facts.values()}
+    return Installed({path: world.read(path) for path in paths}, versions)
+
+
+def _trigger(make: Callable[[Installed], Entries]) -> Maker:
+    return lambda world, _: make(installed(world))
 
 
 CACHES: dict[str, Maker] = {
-    **{name: _of_packages(make) for name, make in TRIGGERS.items()},
+    **{name: _trigger(make) for name, make in TRIGGERS.items()},
     "ldconfig": _loader,
     "pam-auth-update": _pam,
     "update-ca-certificates": _certificates,

@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 
 import msgspec
 
 from layerforge.sources.debian.rootstate import DebFacts
-from layerforge.sources.debian.scripts.caches import CACHES
+from layerforge.sources.debian.scripts.caches import CACHES, installed
 from layerforge.sources.debian.scripts.diversions import diversions
 from layerforge.sources.debian.scripts.machine import Machine, ScriptWarning
 from layerforge.sources.debian.scripts.order import configuration_order
 from layerforge.sources.debian.scripts.triggers import pending_triggers
 from layerforge.sources.debian.scripts.world import World
+from layerforge.sources.debian.triggers import unknown_plugins
 
 
 class Configured(msgspec.Struct, frozen=True):
@@ -45,4 +46,13 @@ def configure(facts: Iterable[DebFacts], world: World, caches: Iterable[str] = (
         world.remove(path)
     for name, arguments in dict.fromkeys((*machine.caches, *((name, ()) for name in caches))):
         world.update(CACHES[name](world, arguments))
-    return Configured(world, tuple(machine.warnings))
+    return Configured(world, (*machine.warnings, *_missing_plugins(ordered, world)))
+
+
+def _missing_plugins(packages: Iterable[DebFacts], world: World) -> Iterator[ScriptWarning]:
+    unknown = frozenset(unknown_plugins(installed(world)))
+    for package in packages if unknown else ():
+        for item in package.paths:
+            if item.path in unknown:
+                name = item.path.rpartition("/")[2]
+                yield ScriptWarning(package.record, "trigger", f"query {name}", "what it can do is not known")
