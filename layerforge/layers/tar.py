@@ -117,7 +117,7 @@ def encode_header(
     """
     name = (path + "/" if kind == tarfile.DIRTYPE else path).encode("utf-8", "surrogateescape")
     link = target.encode("utf-8", "surrogateescape")
-    plain = path.isascii() and target.isascii() and not xattrs
+    plain = path.isascii() and target.isascii() and not xattrs and mtime < 8**11
     if plain and size < 8**11 and len(link) <= 100 and uid < 8**7 and gid < 8**7:
         prefix, fits = b"", len(name) <= 100
         if not fits:  # the name is cut at a slash, which is not stored
