@@ -7,8 +7,6 @@ import posixpath
 from collections.abc import Callable
 from typing import Any
 
-import yaml
-
 from layerforge.schema.modules import Module, Project
 from layerforge.schema.values import OpenFile, PathText
 
@@ -71,6 +69,8 @@ def parse_json(text: Any) -> Any:
 
 def parse_yaml(text: Any) -> Any:
     """The value of a YAML text of plain types."""
+    import yaml  # few models need it
+
     if "&" in text and text.count("*") > 20:
         raise ValueError("YAML with many aliases is not read")
     try:

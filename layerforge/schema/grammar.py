@@ -64,7 +64,7 @@ def _parse_newer(data: bytes, path: str, python: tuple[int, int], first: SyntaxE
     if text is None:
         raise _not_python(first, data, path, python)
     try:
-        rewritten = rewrite(text, _HOST)
+        rewritten = rewrite(text, _HOST, python)
         return rewritten.restore(_parse(rewritten.text, path, NEWEST))
     except SyntaxError as error:
         raise _not_python(error, data, path, python) from None

@@ -57,23 +57,32 @@ class _Restorer(ast.NodeTransformer):
         return field
 
 
-def rewrite(text: str, host: tuple[int, int]) -> Rewritten:
-    """``text`` as the grammar of ``host`` reads it. Text that is not Python comes out as it is, or as other nonsense.
+def rewrite(text: str, host: tuple[int, int], python: tuple[int, int] = (3, 14)) -> Rewritten:
+    """``text``, in the grammar of ``python``, as that of ``host`` reads it.
+
+    Text that is not Python comes out as it is, or as other nonsense.
 
     Raises:
         SyntaxError: an expression inside an f-string is not Python.
         RecursionError: f-strings are nested too deeply.
     """
-    writer = _Writer(text, host, [])
+    writer = _Writer(text, host, python, [])
     return Rewritten(writer.code(), writer.fields)
 
 
 class _Writer:
-    def __init__(self, text: str, host: tuple[int, int], fields: list[ast.expr], first_line: int = 1) -> None:
+    def __init__(
+        self, text: str, host: tuple[int, int], python: tuple[int, int], fields: list[ast.expr], first_line: int = 1
+    ) -> None:
         self._text = text
         self._host = host
+        self._python = python
         self._first_line = first_line
         self.fields = fields
+
+    def _adds(self, minor: int) -> bool:
+        """Whether Python 3.``minor`` brought what is read here and the host lacks."""
+        return self._host < (3, minor) <= self._python
 
     def code(self) -> str:
         """The rewritten text."""
@@ -83,7 +92,7 @@ class _Writer:
         fresh = True  # at the start of a statement
         before = ""  # the last token that is not space
         while position < len(text):
-            if fresh and (alias := self._host < (3, 12) and _ALIAS.match(text, position)):
+            if fresh and (alias := self._adds(12) and _ALIAS.match(text, position)):
                 end = self._skip_brackets(alias.end())
                 rest = text[alias.end() : end]
                 if re.match(r"[ \t]*=(?!=)", text[end:]):
@@ -100,7 +109,7 @@ class _Writer:
                 out.append(piece)
                 fresh, before = False, '"'
                 continue
-            definition = kind == "name" and token in ("class", "def") and self._host < (3, 12)
+            definition = kind == "name" and token in ("class", "def") and self._adds(12)
             if definition and (named := _NAMED.match(text, position)):
                 end = self._skip_brackets(named.end())
                 out.append(token + named.group() + _blank(text[named.end() : end]))
@@ -111,7 +120,7 @@ class _Writer:
                 out.append(token + piece)
                 fresh, before = False, "except"
                 continue
-            if token == "*" and self._host < (3, 11) and brackets and brackets[-1] == "s" and before in ("[", ","):
+            if token == "*" and self._adds(11) and brackets and brackets[-1] == "s" and before in ("[", ","):
                 token = " "
             if kind == "open":
                 subscript = token == "[" and (before in (")", "]", '"') or before[-1:].isidentifier())
@@ -153,9 +162,9 @@ class _Writer:
             named = named or token == "as"
             end = match.end()
         clause = text[position:end]
-        if self._host < (3, 11) and clause.lstrip().startswith("*"):
+        if self._adds(11) and clause.lstrip().startswith("*"):
             clause = clause.replace("*", " ", 1)
-        if commas and not named and self._host < (3, 14):
+        if commas and not named and self._adds(14):
             star = "*" if clause.lstrip().startswith("*") else ""
             clause = f"{star} ({clause.lstrip().removeprefix('*').strip()})"
         return clause, end
@@ -167,9 +176,9 @@ class _Writer:
         body = start + len(prefix) + len(quote)
         end = self._skip_string(body, prefix, quote)
         raw = self._text[start:end]
-        if not set(prefix.lower()) & {"f", "t"} or self._host >= (3, 12):
-            return (raw if "t" not in prefix.lower() or self._host >= (3, 14) else self._plain(raw, prefix)), end
         plain = self._plain(raw, prefix)
+        if not set(prefix.lower()) & {"f", "t"} or not self._adds(12):
+            return plain, end
         fields = list(self._fields_of(body, end - len(quote), prefix))
         if not any(self._is_hard(field, quote) for field in fields):
             return plain, end
@@ -184,7 +193,7 @@ class _Writer:
         return piece + "\\\n" * (raw.count("\n") - piece.count("\n")), end
 
     def _plain(self, raw: str, prefix: str) -> str:
-        if "t" in prefix.lower():
+        if "t" in prefix.lower() and self._adds(14):
             return prefix.lower().replace("t", "f") + raw[len(prefix) :]
         return raw
 
@@ -320,7 +329,7 @@ class _Writer:
 
     def _expression(self, source: str, start: int) -> ast.expr:
         line = self._first_line + self._text.count("\n", 0, start)
-        inner = _Writer(f"({source}\n)", self._host, self.fields, line)
+        inner = _Writer(f"({source}\n)", self._host, self._python, self.fields, line)
         tree = ast.parse(inner.code(), mode="eval")
         ast.increment_lineno(tree, line - 1)
         return tree.body

@@ -39,7 +39,7 @@ class Point:
     inner: Inner
 class Options(TypedDict, total=False):
     a: int
-    b: Required[List[str]]
+    b: List[str]
 """
 
 _texts = st.text(st.characters(codec="utf-8", exclude_characters="\0\r"), max_size=12)

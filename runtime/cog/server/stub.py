@@ -79,8 +79,12 @@ class Stub:
         return "\n".join([_HEAD, *self._lines, *lines, ""])
 
     def _hints(self, owner: Any) -> dict[str, Any]:
+        names = getattr(owner, "__globals__", None)
+        if names is not None:
+            # Without its defaults: Python 3.10 makes `x: str = None` an Optional.
+            owner = types.SimpleNamespace(__annotations__=owner.__annotations__)
         try:
-            return typing.get_type_hints(owner, include_extras=True)
+            return typing.get_type_hints(owner, names, include_extras=True)
         except Exception:  # an annotation that cannot be evaluated is written down as it stands
             return dict(getattr(owner, "__annotations__", {}))
 
