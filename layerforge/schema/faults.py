@@ -30,6 +30,12 @@ def shown(node: ast.AST) -> str:
     return text if len(text) <= 80 else text[:77] + "..."
 
 
+def brief(value: object) -> str:
+    """``value`` as Python writes it, cut to a length that fits a message."""
+    text = repr(value)
+    return text if len(text) <= 80 else text[:77] + "..."
+
+
 def nearest(name: str, known: Iterable[str], otherwise: str) -> str:
     """A hint that names the known word closest to ``name``."""
     found = difflib.get_close_matches(name[:60], sorted(known), n=1, cutoff=0.7)

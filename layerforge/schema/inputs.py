@@ -13,7 +13,7 @@ from typing import Any
 
 import msgspec
 
-from layerforge.schema.faults import fault
+from layerforge.schema.faults import brief, fault
 from layerforge.schema.modules import Module, Project
 from layerforge.schema.resolve import shape
 from layerforge.schema.types import Type
@@ -72,8 +72,10 @@ def check_input(found: Input, project: Project, module: Module, node: ast.AST) -
         return found
     default = _fit_default(found, flat.scalar, flat.repeated, refuse)
     if default != found.default:
-        message = f"the input {found.name}: the default {found.default!r} is taken as {default!r}, as Cog takes it"
-        project.warn(module, node, message, f"write default={default!r}")
+        message = (
+            f"the input {found.name}: the default {brief(found.default)} is taken as {brief(default)}, as Cog takes it"
+        )
+        project.warn(module, node, message, f"write default={brief(default)}")
     found = msgspec.structs.replace(found, default=default)
     _check_default(found, flat.repeated, refuse)
     return found
@@ -88,7 +90,7 @@ def _check_choices(found: Input, scalar: str, refuse: Any) -> None:
     for value in choices:
         plain = isinstance(value, _PLAIN[scalar]) and (scalar == "bool" or not isinstance(value, bool))
         if not plain:
-            refuse(f"the choice {value!r} is not a {scalar}", "use values of the input's type only")
+            refuse(f"the choice {brief(value)} is not a {scalar}", "use values of the input's type only")
     if found.ge is not None or found.le is not None or found.min_length is not None or found.max_length is not None:
         refuse("choices and constraints exclude each other", "keep the choices")
 
@@ -97,11 +99,11 @@ def _fit_default(found: Input, scalar: str, repeated: bool, refuse: Any) -> Any:
     """The default as Cog's ``PrimitiveType.normalize`` (``python/cog/_adt.py``) makes it fit the type."""
     default = found.default
     if _has_no_json(default):
-        refuse(f"the default {default!r} has no JSON form", "use None and make the value in the method")
+        refuse(f"the default {brief(default)} has no JSON form", "use None and make the value in the method")
     if not repeated:
         return _fit(default, scalar, refuse)
     if not isinstance(default, (list, tuple)):
-        refuse(f"the default {default!r} is not a list", "write a list, or None")
+        refuse(f"the default {brief(default)} is not a list", "write a list, or None")
     return [_fit(value, scalar, refuse) for value in default]
 
 
@@ -115,7 +117,7 @@ def _fit(value: Any, scalar: str, refuse: Any) -> Any:
         fitted = None
     if fitted is not None and (fitted == value or (isinstance(value, str) and scalar in ("int", "float"))):
         return fitted
-    refuse(f"the default {value!r} is not {_KINDS[scalar]}", "change the default or the type")
+    refuse(f"the default {brief(value)} is not {_KINDS[scalar]}", "change the default or the type")
     return None
 
 
@@ -123,17 +125,17 @@ def _check_default(found: Input, repeated: bool, refuse: Any) -> None:
     for value in found.default if repeated else (found.default,):
         number = isinstance(value, (int, float)) and not isinstance(value, bool)
         if found.choices is not None and value not in found.choices:
-            refuse(f"the default {value!r} is not among the choices", "add it to choices, or change the default")
+            refuse(f"the default {brief(value)} is not among the choices", "add it to choices, or change the default")
         if number and found.ge is not None and value < found.ge:
-            refuse(f"invalid default {value!r}: the minimum is ge={found.ge!r}", "change one of the two")
+            refuse(f"invalid default {brief(value)}: the minimum is ge={found.ge!r}", "change one of the two")
         if number and found.le is not None and value > found.le:
-            refuse(f"invalid default {value!r}: the maximum is le={found.le!r}", "change one of the two")
+            refuse(f"invalid default {brief(value)}: the maximum is le={found.le!r}", "change one of the two")
         if isinstance(value, str) and found.min_length is not None and len(value) < found.min_length:
             refuse(f"the default is shorter than min_length={found.min_length!r}", "change one of the two")
         if isinstance(value, str) and found.max_length is not None and len(value) > found.max_length:
             refuse(f"the default is longer than max_length={found.max_length!r}", "change one of the two")
         if isinstance(value, str) and found.regex is not None and _misses(found.regex, value):
-            refuse(f"the default {value!r} does not match regex", "change one of the two")
+            refuse(f"the default {brief(value)} does not match regex", "change one of the two")
 
 
 def _misses(pattern: str, value: str) -> bool:

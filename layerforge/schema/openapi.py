@@ -5,6 +5,7 @@ Source: Cog's ``pkg/schema/openapi_spec.go`` and ``architecture/02-schema.md``.
 
 from __future__ import annotations
 
+from decimal import Decimal
 from typing import Any
 
 import msgspec
@@ -171,7 +172,8 @@ def _render_property(found: Input, nullable: bool, has_default: bool) -> dict[st
     for name, member in _CONSTRAINTS.items():
         value = getattr(found, name)
         if value is not None:
-            schema[member] = _plain(value)
+            # Cog keeps bounds as floats: past 2**53 they are round numbers, in its documents as in its server.
+            schema[member] = _plain(float(value))
     if found.regex is not None:
         schema["pattern"] = found.regex
     if found.deprecated:
@@ -234,7 +236,7 @@ def title_case(name: str) -> str:
 def _plain(value: Any) -> Any:
     """``value`` as JSON has it: tuples become lists, and 7.0 becomes 7, which is how Go's encoder writes it."""
     if isinstance(value, float) and value.is_integer() and abs(value) < 1e21:
-        return int(value)
+        return int(Decimal(repr(value)))  # the shortest digits that tell the float, and zeros after them
     if isinstance(value, (list, tuple)):
         return [_plain(item) for item in value]
     if isinstance(value, dict):

@@ -13,7 +13,7 @@ from typing import Any
 import msgspec
 
 from layerforge.schema.constants import Evaluator
-from layerforge.schema.faults import fault, nearest
+from layerforge.schema.faults import brief, fault, nearest
 from layerforge.schema.inputs import Input, check_input
 from layerforge.schema.modules import External, Module, Project
 from layerforge.schema.resolve import TypeResolver, unwrap
@@ -148,16 +148,18 @@ def _checked_arguments(values: Mapping[str, Any], node: ast.Call, module: Module
     kept = {name: value for name, value in values.items() if name == "default" or value is not None}
     for name, value in kept.items():
         number = isinstance(value, (int, float)) and not isinstance(value, bool)
-        if name in ("ge", "le") and not number:
-            raise fault(module, node, f"{name}={value!r} is not a number", "write a number, or leave the bound out")
+        if name in ("ge", "le") and not (number and (abs(value) < 1 << 1000 or math.isinf(value))):
+            raise fault(
+                module, node, f"{name}={brief(value)} is not a number", "write a number, or leave the bound out"
+            )
         if (name, value) in (("ge", math.inf), ("le", -math.inf)) or value != value:
-            raise fault(module, node, f"{name}={value!r} allows no number", "leave the bound out")
-        if name in ("min_length", "max_length") and not (number and value == int(value) and value >= 0):
-            raise fault(module, node, f"{name}={value!r} is not a length", "write a whole number from 0")
+            raise fault(module, node, f"{name}={brief(value)} allows no number", "leave the bound out")
+        if name in ("min_length", "max_length") and not (number and 0 <= value < 1 << 63 and value == int(value)):
+            raise fault(module, node, f"{name}={brief(value)} is not a length", "write a whole number from 0")
         if name in _TEXTS and not isinstance(value, str):
-            raise fault(module, node, f"{name}={value!r} is not a text", "write a string")
+            raise fault(module, node, f"{name}={brief(value)} is not a text", "write a string")
         if name == "deprecated" and not isinstance(value, bool):
-            raise fault(module, node, f"deprecated={value!r} is not True or False", "write True or leave it out")
+            raise fault(module, node, f"deprecated={brief(value)} is not True or False", "write True or leave it out")
         if name == "choices" and not isinstance(value, (list, tuple)):
             raise fault(module, node, "choices is not a list", "write a list of strings or numbers")
     # Every number is below infinity: such a bound says nothing, and JSON cannot hold it.

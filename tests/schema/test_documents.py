@@ -112,3 +112,16 @@ def test_a_stub_of_another_package_gives_its_constants() -> None:
     }
     found = derive_schema(files.get, run=("run.py", "Runner")).document["components"]["schemas"]
     assert found["x"]["enum"] == ["english", "german"]
+
+
+def test_numbers_are_written_as_cog_writes_them() -> None:
+    source = (
+        "from cog import Input\nclass Runner:\n"
+        "    def run(self, a: int = Input(default=2**63-1, ge=-2**63, le=2**64-1),\n"
+        "        b: float = Input(default=123456789012345678.0, ge=1e-7, le=1e22)) -> str: ...\n"
+    )
+    document = derive_schema({"run.py": source.encode()}.get, run=("run.py", "Runner")).document
+    found = document["components"]["schemas"]["Input"]["properties"]
+    assert (found["a"]["minimum"], found["a"]["maximum"]) == (-9223372036854776000, 18446744073709552000)
+    assert found["a"]["default"] == 9223372036854775807
+    assert (found["b"]["default"], found["b"]["minimum"], found["b"]["maximum"]) == (123456789012345680, 1e-7, 1e22)

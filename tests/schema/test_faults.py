@@ -62,6 +62,8 @@ FAULTS = {
     "length_on_number": runner("self, a: int = Input(max_length=1)) -> str"),
     "default_below": runner("self, a: int = Input(default=0, ge=1)) -> str"),
     "default_not_matching": runner("self, a: str = Input(default='b', regex='^a$')) -> str"),
+    "huge_bound": runner("self, a: int = Input(le=10**400)) -> str"),
+    "infinite_length": runner("self, a: str = Input(max_length=float('inf'))) -> str"),
     "infinite_bound": runner("self, a: float = Input(le=float('-inf'))) -> str"),
     "text_for_number": runner("self, a: int = 'three') -> str"),
     "accept_on_text": runner("self, a: str = Input(accept='image/*')) -> str"),
