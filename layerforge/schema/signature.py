@@ -148,7 +148,7 @@ def _checked_arguments(values: Mapping[str, Any], node: ast.Call, module: Module
     kept = {name: value for name, value in values.items() if name == "default" or value is not None}
     for name, value in kept.items():
         number = isinstance(value, (int, float)) and not isinstance(value, bool)
-        if name in ("ge", "le") and not (number and (abs(value) < 1 << 1000 or math.isinf(value))):
+        if name in ("ge", "le") and not (number and (abs(value) < 1 << 1000 or abs(value) == math.inf)):
             raise fault(
                 module, node, f"{name}={brief(value)} is not a number", "write a number, or leave the bound out"
             )
