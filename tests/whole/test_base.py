@@ -5,12 +5,13 @@ from __future__ import annotations
 import json
 import re
 import subprocess
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from layerforge.layers.tar import Layer
 from layerforge.oci import ImageConfig, Manifest, decode
 from layerforge.store import Store
 from layerforge.validate import validate_image
@@ -181,6 +182,55 @@ def test_an_output_is_whole(site: Site, official: Path, tmp_path: Path) -> None:
     validate_image(store, manifest)
     blobs = {path.name for path in (tmp_path / "layout/blobs/sha256").iterdir()}
     assert site.system.descriptor.digest.hex in blobs
+
+
+CHECK = """import subprocess, sys
+from cog import BaseRunner
+
+
+class Runner(BaseRunner):
+    def run(self) -> str:
+        tree = subprocess.run(["tree", "--version"], capture_output=True, text=True).stdout
+        sql = subprocess.run(["sqlite3", ":memory:", "select 6*7"], capture_output=True, text=True).stdout.strip()
+        audit = subprocess.run(["dpkg", "--audit"], capture_output=True, text=True)
+        listed = subprocess.run(["dpkg", "-l"], capture_output=True, text=True).stdout.splitlines()
+        names = [line.split()[1] for line in listed if line.startswith("ii ")]
+        owner = subprocess.run(["dpkg", "-S", "/usr/bin/tree"], capture_output=True, text=True).stdout.strip()
+        known = [name in names for name in ("tree", "base-files")]
+        return f"{tree[:6]}|{sql}|{audit.returncode}{audit.stdout}|{known}|{owner}|{sys.prefix}"
+"""
+
+
+@pytest.mark.sandbox
+def test_system_packages_upon_a_debian_base(site: Site, forge: Forge, locked: Callable[[str], Path]) -> None:
+    """The base is an image of ours without its model: what matters is that its layers come from a registry."""
+    digest = forge.ok("build", locked("hello"), "--locked", "-t", "hello:as-base")
+    source = Store(forge.home)
+    found = source.resolve_tag("index.docker.io/library/hello:as-base")
+    assert found is not None
+    assert found.digest == digest
+    manifest = decode(source.read_blob(found), Manifest)
+    config = decode(source.read_blob(manifest.config), ImageConfig)
+    made = [entry.created_by.removeprefix("layerforge ") for entry in config.history]
+    layers = [
+        Layer(layer, diff_id)
+        for layer, diff_id, name in zip(manifest.layers, config.rootfs.diff_ids, made, strict=True)
+        if name in ("base", "python", "root")
+    ]
+    pushed = push_base(
+        source, put_base(source, layers, {"Env": ["PATH=/usr/bin:/bin"]}), f"{site.registry}/bases/trixie:1"
+    )
+    model = site.folder / "system"
+    model.mkdir()
+    (model / "run.py").write_text(CHECK)
+    lines = ["build:", '  python_version: "3.13"', "  system_packages: [tree, sqlite3]", 'run: "run.py:Runner"']
+    (model / "cog.yaml").write_text("\n".join([*lines, "layerforge:", f"  base: {pushed}"]) + "\n")
+    site.forge.ok("lock", model)
+    lock = (model / "pylock.layerforge.toml").read_text()
+    assert 'release = "trixie"' in lock
+    assert '"libc6"' not in lock  # the base has it
+    said = site.forge.ok("run", model, "--locked", "--engine", "sandbox")
+    assert said == "tree v|42|0|[True, True]|tree: /usr/bin/tree|/usr/local"
 
 
 @pytest.mark.parametrize(
