@@ -74,7 +74,7 @@ def mirrors(tmp_path: Path, keys: tuple[SigningKey, SigningKey]) -> Iterator[Mir
     ubuntu, debian = keys
     main = [make_stanza("libc6", "2.35-0ubuntu3"), make_stanza("tool", "1", Depends="libc6, libtool")]
     write_suite(tmp_path, "jammy", ubuntu, {"main": main, "universe": [make_stanza("libtool", "1")], "multiverse": []})
-    updates = [make_stanza("tool", "2", Depends="libc6, libtool")]
+    updates = [make_stanza("tool", "2", Depends="libc6, libtool"), make_stanza("newer", "1", Depends="libtool (>= 1)")]
     write_suite(tmp_path, "jammy-updates", ubuntu, {"main": updates, "universe": [], "multiverse": []})
     secure = [make_stanza("libtool", "1.1")]
     write_suite(tmp_path, "jammy-security", ubuntu, {"main": [], "universe": secure, "multiverse": []})
@@ -176,3 +176,12 @@ def test_mirrors_of_ubuntu(tmp_path: Path) -> None:
     assert "LAYERFORGE_UBUNTU_PORTS_MIRROR" in caught.value.hint
     set_ = {"LAYERFORGE_UBUNTU_MIRROR": "http://a.example.org/u/ http://b.example.org/u"}
     assert find_mirrors(tmp_path, set_).of("ubuntu") == ("http://a.example.org/u", "http://b.example.org/u")
+
+
+def test_what_the_base_has_stays_unless_it_is_too_old(mirrors: Mirrors, store: Store) -> None:
+    old = STATUS + "\nPackage: libtool\nStatus: install ok installed\nArchitecture: amd64\nVersion: 0.9\n"
+    kept = lock_upon(["tool"], JAMMY, make_root(old), LINUX_AMD64, store, mirrors=mirrors)
+    assert [(deb.name, deb.version) for deb in kept] == [("tool", "2")]
+    assert lock_upon(["libc6"], JAMMY, make_root(), LINUX_AMD64, store, mirrors=mirrors) == ()
+    raised = lock_upon(["newer"], JAMMY, make_root(old), LINUX_AMD64, store, mirrors=mirrors)
+    assert [(deb.name, deb.version) for deb in raised] == [("libtool", "1.1"), ("newer", "1")]
