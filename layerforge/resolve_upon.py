@@ -12,7 +12,7 @@ import msgspec
 
 from layerforge.base_image import BaseImage, list_notices
 from layerforge.bins import assign_bins
-from layerforge.errors import ResolveError
+from layerforge.errors import LayerforgeError, ResolveError
 from layerforge.lock import LockedBase, LockedDeb, LockedPython, LockedWheel, PlatformLock
 from layerforge.oci import Platform
 from layerforge.plan import parse_platform
@@ -20,8 +20,8 @@ from layerforge.progress import Reporter
 from layerforge.request import Request
 from layerforge.sources.base.facts import BaseFacts, describe_base, guess_facts
 from layerforge.sources.base.fetch import lock_base
-from layerforge.sources.base.packages import lock_upon
-from layerforge.sources.base.python import find_base_python
+from layerforge.sources.base.packages import check_dpkg, lock_upon, open_release
+from layerforge.sources.base.python import describe_added_python, find_base_python
 from layerforge.sources.base.root import BaseRoot
 from layerforge.sources.base.scan import scan_base
 from layerforge.sources.index import lock_packages
@@ -31,12 +31,20 @@ from layerforge.store import Store
 
 
 class Foundation(msgspec.Struct):
-    """A base that is being looked at. ``root`` is None as long as no layer had to be read."""
+    """A base that is being looked at for ``platform``. ``root`` is None as long as no layer had to be read."""
 
+    platform: Platform
     locked: LockedBase
     image: BaseImage
     facts: BaseFacts
     root: BaseRoot | None = None
+
+    def read_root(self, store: Store, reporter: Reporter) -> BaseRoot:
+        """What the base holds; its layers are read now, if they were not yet."""
+        if self.root is None:
+            self.root = scan_base(self.image, store, reporter)
+            self.facts = describe_base(self.root, self.image)
+        return self.root
 
 
 def resolve_upon(
@@ -56,7 +64,7 @@ def resolve_upon(
         library = "musl" if facts.musl else "no C library"
         hint = "the wheels of the index are made for glibc: choose a base on Debian or Ubuntu, such as python:3.12-slim"
         raise ResolveError(f"{request.base} ({facts.name}) has {library}", where=request.path, hint=hint)
-    python = _choose_python(request, facts, name, likely, store, reporter)
+    python = _choose_python(request, foundation, name, likely, store, reporter)
     old_packages, old_runtime = (likely.packages, likely.runtime) if likely else ((), ())
 
     def lock_wheels(runtime: bool) -> tuple[LockedWheel, ...]:
@@ -66,14 +74,15 @@ def resolve_upon(
 
     with ThreadPoolExecutor(3) as pool:
         packages, runtime = pool.submit(lock_wheels, False), pool.submit(lock_wheels, True)
-        system = pool.submit(_lock_system, request, platform, foundation, store, reporter)
+        debs = pool.submit(_lock_debs, request, python, foundation, store, reporter)
+        interpreter, system = debs.result()
         return PlatformLock(
             platform=name,
             release=facts.release,
             python=python,
             base=(),
-            interpreter=(),
-            system=system.result(),
+            interpreter=interpreter,
+            system=system,
             packages=assign_bins(packages.result(), old_packages),
             runtime=runtime.result(),
             image=foundation.locked,
@@ -86,34 +95,48 @@ def _look_at(request: Request, platform: Platform, store: Store, reporter: Repor
         reporter.warn(notice, hint) if hint else reporter.note(notice)
     facts = None if request.system else guess_facts(image)
     if facts is not None and isinstance(find_base_python(request.python, facts), LockedPython):
-        return Foundation(locked, image, facts)
+        return Foundation(platform, locked, image, facts)
     root = scan_base(image, store, reporter)
-    return Foundation(locked, image, describe_base(root, image), root)
+    return Foundation(platform, locked, image, describe_base(root, image), root)
 
 
 def _choose_python(
-    request: Request, facts: BaseFacts, name: str, likely: PlatformLock | None, store: Store, reporter: Reporter
+    request: Request, base: Foundation, name: str, likely: PlatformLock | None, store: Store, reporter: Reporter
 ) -> LockedPython:
-    platform, old = parse_platform(name), likely_python(likely, name)
+    old = likely_python(likely, name)
 
     def find_in_base() -> Answer:
-        found = find_base_python(request.python, facts)
+        found = find_base_python(request.python, base.facts)
         what = f"{request.base} has no Python {request.python}"
         return found if isinstance(found, LockedPython) else Obstacle(f"{what}: {found}")
 
+    def find_in_release() -> Answer:
+        try:
+            root = base.read_root(store, reporter)
+            check_dpkg(base.facts)
+            index = open_release(base.facts, root, base.platform, store, reporter)
+        except LayerforgeError as error:
+            return Obstacle(error.message)
+        found = describe_added_python(request.python, index.candidate(f"python{request.minor}"), base.facts)
+        return found if isinstance(found, LockedPython) else Obstacle(found)
+
     providers: dict[str, Provider] = {
         "base": find_in_base,
-        "debian": lambda: Obstacle("Debian's own Python comes with `base: debian` only"),
-        "standalone": lambda: find_standalone(request.python, platform, old, store, reporter),
+        "debian": find_in_release,
+        "standalone": lambda: find_standalone(request.python, base.platform, old, store, reporter),
     }
     return choose_python(request.python, request.provider, providers, request.path)
 
 
-def _lock_system(
-    request: Request, platform: Platform, foundation: Foundation, store: Store, reporter: Reporter
-) -> tuple[LockedDeb, ...]:
-    if not request.system:
-        return ()
-    assert foundation.root is not None, "the layers are read where packages are to be added"
-    names, locate = request.system_names, request.locate
-    return lock_upon(names, foundation.facts, foundation.root, platform, store, reporter, locate=locate)
+def _lock_debs(
+    request: Request, python: LockedPython, base: Foundation, store: Store, reporter: Reporter
+) -> tuple[tuple[LockedDeb, ...], tuple[LockedDeb, ...]]:
+    """What is added for the interpreter, and for ``system_packages``."""
+    names = request.system_names
+    interpreter = f"python{python.minor}" if python.provider == "debian" else ""
+    if not names and not interpreter:
+        return (), ()
+    root = base.read_root(store, reporter)
+    return lock_upon(
+        names, base.facts, root, base.platform, store, reporter, locate=request.locate, interpreter=interpreter
+    )

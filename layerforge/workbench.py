@@ -16,7 +16,7 @@ from layerforge.platforms import host_platform
 from layerforge.progress import Reporter
 from layerforge.runtime_files import PREFIX, runtime_root
 from layerforge.sources.base.fetch import load_base, lock_base
-from layerforge.sources.base.programs import unpack_python
+from layerforge.sources.base.programs import unpack_libraries, unpack_python
 from layerforge.sources.base.scan import scan_base
 from layerforge.sources.debian import debian_urls, lock_debian
 from layerforge.sources.debian.facts import TOPIC, decode_facts, encode_facts, read_facts
@@ -120,6 +120,8 @@ class LocalWorkbench:
             else:
                 _, image = lock_base(self._section.image.reference, host, self._store, self.reporter)
         root = scan_base(image, self._store, self.reporter)
+        if python.provider != "base":  # an interpreter that is added needs the base's libraries only
+            return unpack_libraries(image, root, self._store, self.reporter)
         return unpack_python(image, root, python.home, python.minor, self._store, self.reporter)
 
     def _find_host_python(self) -> PythonSource:
@@ -128,7 +130,7 @@ class LocalWorkbench:
         host = host_platform()
         section = next((section for section in self._lock.platforms if section.platform == str(host)), None)
         if section is not None and (section.python.minor, section.python.provider) == (wanted.minor, wanted.provider):
-            source = PythonSource(section.python, section.debs)
+            source = PythonSource(section.python, section.debs, section.image is not None)
         elif wanted.provider == "standalone":
             answer = find_standalone(wanted.version, host, None, self._store, self.reporter)
             if not isinstance(answer, LockedPython):

@@ -11,6 +11,7 @@ from layerforge.progress import SILENCE, Reporter
 from layerforge.sources.base.facts import BaseFacts
 from layerforge.sources.base.root import BaseRoot
 from layerforge.sources.debian.archive import architecture_of, open_index
+from layerforge.sources.debian.catalog import PackageIndex
 from layerforge.sources.debian.control import Package
 from layerforge.sources.debian.installed import parse_status
 from layerforge.sources.debian.locking import lock_packages
@@ -37,8 +38,9 @@ def lock_upon(
     *,
     locate: Locate = lambda _: ("system_packages", 0),
     mirrors: Mirrors | None = None,
-) -> tuple[LockedDeb, ...]:
-    """What installing ``names`` adds to the base, or replaces in it, sorted by name.
+    interpreter: str = "",
+) -> tuple[tuple[LockedDeb, ...], tuple[LockedDeb, ...]]:
+    """What the package ``interpreter``, and then ``names``, add to the base or replace in it, each sorted by name.
 
     ``locate`` tells where each of the names stands.
 
@@ -49,8 +51,33 @@ def lock_upon(
         VerificationError: a signature, digest or date is wrong.
     """
     check_dpkg(facts)
-    installed = list_installed(root)
-    index = open_index(
+    index = open_release(facts, root, platform, store, reporter, mirrors=mirrors)
+    installed = {(package.name, package.architecture): package for package in list_installed(root)}
+    first = resolve(index, [interpreter], installed=tuple(installed.values())) if interpreter else ()
+    installed |= {(package.name, package.architecture): package for package in first}
+    settled = settle_names(index, names, locate, reporter)
+    with placing_errors(names, locate):
+        second = resolve(index, settled, installed=tuple(installed.values())) if names else ()
+    replaced = {package.name for package in second}
+    return lock_packages(package for package in first if package.name not in replaced), lock_packages(second)
+
+
+def open_release(
+    facts: BaseFacts,
+    root: BaseRoot,
+    platform: Platform,
+    store: Store,
+    reporter: Reporter = SILENCE,
+    *,
+    mirrors: Mirrors | None = None,
+) -> PackageIndex:
+    """The packages of the base's own release.
+
+    Raises:
+        SourceError: a mirror cannot be reached, or none is configured.
+        VerificationError: a signature, digest or date is wrong.
+    """
+    return open_index(
         facts.release,
         architecture_of(platform),
         store,
@@ -59,9 +86,6 @@ def lock_upon(
         distribution=facts.distribution,
         components=list_components(root, facts),
     )
-    settled = settle_names(index, names, locate, reporter)
-    with placing_errors(names, locate):
-        return lock_packages(resolve(index, settled, installed=installed))
 
 
 def check_dpkg(facts: BaseFacts) -> None:

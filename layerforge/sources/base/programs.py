@@ -58,13 +58,36 @@ def unpack_python(
         RegistryError: a layer cannot be had.
         LayerError: a layer is damaged.
     """
-    key = Digest.of(encode((base.manifest.digest, home, minor, REVISION)))
-    folder = store.root / "roots" / f"base-python-{minor}-{key.short}"
-    if folder.is_dir():
-        return folder
     files = list(choose_files(root, home, minor))
     if not any(file.destination == f"prefix/bin/python{minor}" for file in files):
         raise SourceError(f"the base has no {home}/python{minor}", where=base.reference)
+    return _unpack(f"base-python-{minor}", (home, minor), files, base, root, store, reporter)
+
+
+def unpack_libraries(base: BaseImage, root: BaseRoot, store: Store, reporter: Reporter = SILENCE) -> Path:
+    """The folder in the store with the base's ``libraries`` that any Python is linked to; made now if it must be.
+
+    Raises:
+        RegistryError: a layer cannot be had.
+        LayerError: a layer is damaged.
+    """
+    files = list(_choose_libraries(root, ""))
+    return _unpack("base-libraries", ("", ""), files, base, root, store, reporter)
+
+
+def _unpack(
+    name: str,
+    identity: tuple[str, str],
+    files: list[Placed],
+    base: BaseImage,
+    root: BaseRoot,
+    store: Store,
+    reporter: Reporter,
+) -> Path:
+    key = Digest.of(encode((base.manifest.digest, *identity, REVISION)))
+    folder = store.root / "roots" / f"{name}-{key.short}"
+    if folder.is_dir():
+        return folder
     with translate_os_errors(folder), store.key_lock(key):
         if folder.is_dir():
             return folder
@@ -85,7 +108,6 @@ def choose_files(root: BaseRoot, home: str, minor: str) -> Iterator[Placed]:
     if real is not None:
         yield Placed(real, f"prefix/bin/python{minor}", True)
     library = f"{inside}lib/python{minor}/"
-    seen: set[str] = set()
     for path, entry in root.paths.items():
         if path.startswith(library):
             rest = path[len(library) :]
@@ -94,6 +116,12 @@ def choose_files(root: BaseRoot, home: str, minor: str) -> Iterator[Placed]:
                 source = root.resolve(path)
                 if source is not None:
                     yield Placed(source, f"prefix/lib/python{minor}/{rest}", False)
+    yield from _choose_libraries(root, inside)
+
+
+def _choose_libraries(root: BaseRoot, inside: str) -> Iterator[Placed]:
+    """Each by the name that it is asked for; those in the prefix ``inside`` before the system's."""
+    seen: set[str] = set()
     own: list[str] = []
     others: list[str] = []
     for path in root.paths:

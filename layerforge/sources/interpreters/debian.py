@@ -34,8 +34,34 @@ def unpack_debian(
     """
     chosen = _choose(debs, [name.format(minor) for name in _PACKAGES], architecture)
     root = _unpack(store, chosen, f"python-{minor}", find)
+    return _make_program(root, find_loader(root, architecture), minor)
+
+
+def unpack_added(
+    store: Store,
+    debs: Iterable[LockedDeb],
+    minor: str,
+    architecture: str,
+    find: Callable[[Digest], Path],
+    libraries: Path,
+) -> Program:
+    """The same where ``debs`` are only what a base lacks; the rest is in ``libraries``, taken out of the base.
+
+    Raises:
+        SourceError: a package is missing, or the packages hold no such Python.
+    """
+    by_name = {deb.name: deb for deb in debs if deb.architecture in (architecture, "all")}
+    names = [name.format(minor) for name in _PACKAGES]
+    needed = [name for name in names if name in by_name or "python" in name]
+    root = _unpack(store, _choose(by_name.values(), needed, architecture), f"added-python-{minor}", find)
+    own = find_loader(root, architecture)
+    folders = [str(path) for path in sorted(root.glob("usr/lib/*-linux-gnu*"))]
+    loader = own[0] if own else str(libraries / LOADERS[architecture])
+    return _make_program(root, (loader, "--library-path", ":".join((*folders, str(libraries)))), minor)
+
+
+def _make_program(root: Path, loader: tuple[str, ...], minor: str) -> Program:
     program = root / f"usr/bin/python{minor}"
-    loader = find_loader(root, architecture)
     if not loader or not program.exists():
         raise SourceError(f"Debian's packages hold no Python {minor} that runs here", where=str(root))
     return Program((*loader, str(program)), root / "usr")

@@ -20,7 +20,7 @@ from layerforge.errors import LayerError, SourceError
 from layerforge.lock import LockedDeb, LockedPython, PlatformLock
 from layerforge.oci import Digest
 from layerforge.sources.interpreters.base import use_base
-from layerforge.sources.interpreters.debian import unpack_debian
+from layerforge.sources.interpreters.debian import unpack_added, unpack_debian
 from layerforge.sources.interpreters.standalone import unpack_standalone
 from layerforge.sources.interpreters.worker import Program, compile_chunks
 from layerforge.store import Store
@@ -45,10 +45,14 @@ def host_architecture() -> str:
 
 
 class PythonSource(msgspec.Struct, frozen=True):
-    """What an interpreter is unpacked from: ``python`` as a lock names it, and ``debs`` of the same platform."""
+    """What an interpreter is unpacked from: ``python`` as a lock names it, and ``debs`` of the same platform.
+
+    ``is_upon_base``: what these lack is in a base image.
+    """
 
     python: LockedPython
     debs: tuple[LockedDeb, ...]
+    is_upon_base: bool = False
 
 
 class Interpreter:
@@ -117,11 +121,15 @@ class Interpreter:
         minor, archive = source.python.minor, source.python.archive
         if archive is not None:
             return unpack_standalone(self._store, archive, minor, source.debs, architecture, self._find)
+        if source.is_upon_base:
+            assert self._unpack_base is not None, "who builds upon a base can unpack it"
+            libraries = self._unpack_base() / "libraries"
+            return unpack_added(self._store, source.debs, minor, architecture, self._find, libraries)
         return unpack_debian(self._store, source.debs, minor, architecture, self._find)
 
     def _find_source(self, architecture: str) -> PythonSource:
         if self._lock.platform == f"linux/{architecture}":
-            return PythonSource(self._lock.python, self._lock.debs)
+            return PythonSource(self._lock.python, self._lock.debs, self._lock.image is not None)
         if self._find_host is None:
             hint = f"build the image for linux/{architecture} too, or on a machine of the image's architecture"
             raise SourceError(f"no Python {self._lock.python.minor} for this machine is in the lock", hint=hint)
