@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import os
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from contextlib import AbstractContextManager, contextmanager
 from graphlib import TopologicalSorter
@@ -56,20 +56,38 @@ def build_image(
     Raises:
         LayerforgeError: whatever the first failing step raised; everything finished before stays in the store.
     """
-    keys = {step.name: step.key for step in plan.steps}
-    layers = {name: layer for name, key in keys.items() if (layer := store.find_layer(key)) is not None}
-    missing = [step for step in plan.steps if step.name not in layers]
+    named, missing = build_layers(plan.steps, store, open_bench, reporter)
+    image = assemble_image(named, plan.container, plan.platform, created, plan.annotations, plan.base)
+    store.put_bytes(image.config_bytes, CONFIG)
+    store.put_bytes(image.manifest_bytes, MANIFEST)
+    return BuiltImage(image, missing)
+
+
+def build_layers(
+    steps: Sequence[Step],
+    store: Store,
+    open_bench: Callable[[], AbstractContextManager[Workbench]],
+    reporter: Reporter,
+    find_elsewhere: Callable[[Digest], Layer | None] = lambda _: None,
+) -> tuple[tuple[NamedLayer, ...], tuple[str, ...]]:
+    """The layers of ``steps``, and the names of those that had to be made.
+
+    ``find_elsewhere`` finds a layer by its key that need not be made though the store lacks it.
+
+    Raises:
+        LayerforgeError: as :func:`build_image`.
+    """
+    keys = {step.name: step.key for step in steps}
+    layers = {name: found for name, key in keys.items() if (found := store.find_layer(key) or find_elsewhere(key))}
+    missing = [step for step in steps if step.name not in layers]
     for name in layers:
         reporter.finish(name, "cached")
     if missing:
         limit_arenas()
         with open_bench() as bench:
             layers.update(_make_layers(missing, store, bench, reporter))
-    named = tuple(NamedLayer(step.name, keys[step.name], layers[step.name]) for step in plan.steps)
-    image = assemble_image(named, plan.container, plan.platform, created, plan.annotations, plan.base)
-    store.put_bytes(image.config_bytes, CONFIG)
-    store.put_bytes(image.manifest_bytes, MANIFEST)
-    return BuiltImage(image, tuple(step.name for step in missing))
+    named = tuple(NamedLayer(step.name, keys[step.name], layers[step.name]) for step in steps)
+    return named, tuple(step.name for step in missing)
 
 
 def _make_layers(steps: list[Step], store: Store, bench: Workbench, reporter: Reporter) -> dict[str, Layer]:

@@ -13,6 +13,7 @@
     ├── StoreError              the local store cannot be read or written
     ├── InvalidReference        an image reference is malformed
     ├── ImageError              a manifest or config breaks the OCI image specification
+    ├── RebaseError             an image cannot be put on another base; carries every Refusal found
     ├── RegistryError           a registry refused, or could not be reached
     ├── InputError              what was given for a prediction does not fit the model, or cannot be read or written
     └── EngineError             an image could not be started
@@ -108,6 +109,14 @@ class RegistryError(LayerforgeError):
         super().__init__(message, where=where, hint=hint)
         self.status = status
         self.code = code
+
+
+class RebaseError(LayerforgeError):
+    """An image cannot be put on another base. ``reasons`` has one line for each thing that would break."""
+
+    def __init__(self, message: str, reasons: tuple[str, ...] = (), *, where: str = "", hint: str = "") -> None:
+        super().__init__("\n".join((message, *(f"  {reason}" for reason in reasons))), where=where, hint=hint)
+        self.reasons = reasons
 
 
 class InputError(LayerforgeError):

@@ -79,7 +79,7 @@ def assemble_image(
     )
     config_bytes = encode(config)
     config_descriptor = Descriptor(CONFIG, Digest.of(config_bytes), len(config_bytes))
-    descriptors = tuple(layer.descriptor for layer in below) + tuple(_annotate(named) for named in layers)
+    descriptors = tuple(layer.descriptor for layer in below) + tuple(annotate_layer(named) for named in layers)
     manifest_bytes = encode(Manifest(2, MANIFEST, config_descriptor, descriptors, annotations))
     manifest = Descriptor(MANIFEST, Digest.of(manifest_bytes), len(manifest_bytes), platform=platform)
     return Image(manifest, manifest_bytes, config_descriptor, config_bytes, descriptors)
@@ -91,7 +91,7 @@ def assemble_index(images: Sequence[Image]) -> tuple[Descriptor, bytes]:
     return Descriptor(INDEX, Digest.of(data), len(data)), data
 
 
-def _annotate(named: NamedLayer) -> Descriptor:
+def annotate_layer(named: NamedLayer) -> Descriptor:
     """The layer's Descriptor, which keeps what its writer noted, with key and DiffID."""
     identity = {KEY_ANNOTATION: str(named.key), DIFF_ID_ANNOTATION: str(named.layer.diff_id)}
     annotations = {**named.layer.descriptor.annotations, **identity}

@@ -9,8 +9,10 @@ from typing import Any
 import msgspec
 
 from layerforge import __version__
-from layerforge.base_image import BaseImage, annotate, merge_container, merge_environment
+from layerforge.base_image import BaseImage, annotate
 from layerforge.config import Config
+from layerforge.exchange import inherit
+from layerforge.foundation import FoundationRecord, describe_foundation
 from layerforge.layers.code import CodeRecipe
 from layerforge.layers.debian import DebianRecipe
 from layerforge.layers.environment import INSTALLED, EnvironmentRecipe
@@ -59,8 +61,9 @@ def plan_image(
     platform = parse_platform(lock.platform)
     minor = lock.python.minor
     document = encode(schema).decode()
+    bottom = plan_foundation(lock, platform, certificates)
     steps = [
-        *_plan_system(lock, platform, certificates),
+        *bottom,
         *_plan_packages(lock.packages, minor),
         Step(
             "code",
@@ -83,7 +86,9 @@ def plan_image(
             size=sum(wheel.size for wheel in lock.runtime),
         ),
     ]
-    container = _plan_container(config, lock, document, base, trusting=bool(certificates))
+    count = len(bottom) + (len(base.layers) if base is not None else 0)
+    record = describe_foundation(config, lock, count, certificates, base)
+    container = _plan_container(config, lock, document, base, record)
     return Plan(platform, tuple(steps), container, annotate(base) if base is not None else {}, base)
 
 
@@ -92,7 +97,8 @@ def parse_platform(text: str) -> Platform:
     return Platform(*text.split("/"))
 
 
-def _plan_system(lock: PlatformLock, platform: Platform, certificates: tuple[str, ...]) -> list[Step]:
+def plan_foundation(lock: PlatformLock, platform: Platform, certificates: tuple[str, ...]) -> list[Step]:
+    """The layers below the packages, upon those of the image that ``lock`` names, if it does."""
     if lock.image is not None:
         return _plan_upon(lock, lock.image.manifest, platform, certificates)
     steps = [Step("base", DebianRecipe(debs=_digests(lock.base)), size=_total(lock.base)), _plan_python(lock)]
@@ -189,23 +195,21 @@ def _place(file: ProjectFile, folder: str) -> TreeFile:
 
 
 def _plan_container(
-    config: Config, lock: PlatformLock, document: str, base: BaseImage | None, *, trusting: bool
+    config: Config, lock: PlatformLock, document: str, base: BaseImage | None, record: FoundationRecord
 ) -> ContainerConfig:
     environment = {
         "PYTHONUNBUFFERED": "1",
         "R8_COG_VERSION": f"layerforge/{__version__}",
         "R8_PYTHON_VERSION": lock.python.version,
     }
-    if trusting:  # what brings a list of its own (certifi) is told of the image's; the names are Cog's
+    if record.certificates:  # what brings a list of its own (certifi) is told of the image's; the names are Cog's
         environment |= dict.fromkeys(("SSL_CERT_FILE", "REQUESTS_CA_BUNDLE"), CA_BUNDLE)
     if config.target is not None:
         environment["COG_PREDICT_TYPE_STUB"] = str(config.target)
     environment.update(config.env)
-    environment = merge_environment(base.env if base is not None else {}, environment)
     freeze = "\n".join(f"{wheel.name}=={wheel.version}" for wheel in lock.packages)
     container = ContainerConfig(
         exposed_ports={"5000/tcp": {}},
-        env=tuple(f"{name}={value}" for name, value in environment.items()),
         cmd=("python", "-m", "cog.server.http"),
         working_dir="/src",
         labels={
@@ -216,4 +220,4 @@ def _plan_container(
         },
         stop_signal="SIGTERM",
     )
-    return merge_container(base.container, container) if base is not None else container
+    return inherit(container, record, environment, base)

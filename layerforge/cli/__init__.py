@@ -10,6 +10,7 @@ import click
 COMMANDS = {
     "build": "Build an image of a model, and push it.",
     "lock": "Resolve everything a build needs into pylock.layerforge.toml.",
+    "rebase": "Put an image of a registry on a newer base.",
     "run": "Build a model and run one prediction.",
     "schema": "Print the OpenAPI document of a model.",
     "serve": "Build a model and serve its HTTP API.",
