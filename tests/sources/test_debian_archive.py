@@ -12,6 +12,7 @@ from layerforge.lock import LockedDeb
 from layerforge.oci import LINUX_AMD64, LINUX_ARM64, Digest, Platform
 from layerforge.sources.debian.archive import architecture_of, debian_urls, fetch_release, open_index
 from layerforge.sources.debian.mirrors import Mirrors
+from layerforge.sources.debian.resolve import resolve
 from layerforge.store import Store
 from tests.debian_samples import SigningKey, make_release, make_stanza, serve, write_suite
 
@@ -156,3 +157,55 @@ def test_urls_of_a_locked_package() -> None:
         "http://a.example.org/s/pool/main/c/c++_1%253a1~x.deb",
         "http://b.example.org/s/pool/main/c/c++_1%253a1~x.deb",
     )
+
+
+def test_a_truncated_index_with_a_right_digest_is_refused_and_not_kept(site: Site, store: Store) -> None:
+    whole = lzma.compress(make_stanza("tool").encode() * 500)
+    folder = site.root / "dists/trixie"
+    (folder / "main/binary-amd64/Packages.xz").write_bytes(whole[:-40])
+    text = make_release("trixie", {"main/binary-amd64/Packages.xz": whole[:-40]})
+    (folder / "InRelease").write_bytes(site.key.clearsign(text))
+    with pytest.raises(VerificationError, match="the index is cut off"):
+        open_index("trixie", "amd64", store, mirrors=site.mirrors)
+    notes = [path for path in (store.root / "notes").rglob("*") if path.is_file()]
+    assert len(notes) <= 2
+
+
+def test_an_index_that_the_mirror_replaced_by_an_older_one_is_refused(site: Site, store: Store) -> None:
+    path = site.root / "dists/trixie/main/binary-amd64/Packages.xz"
+    old = path.read_bytes()
+    write_suite(site.root, "trixie", [make_stanza("tool", "9")], site.key)
+    path.write_bytes(old)
+    with pytest.raises(SourceError, match=r"Packages\.xz: (is not the file that the signed Release names|more than)"):
+        open_index("trixie", "amd64", store, mirrors=site.mirrors)
+
+
+def test_a_release_signed_by_another_key_is_refused(site: Site, store: Store) -> None:
+    write_suite(site.root, "trixie", [make_stanza("tool", "9")], SigningKey())
+    with pytest.raises(VerificationError, match="no valid signature"):
+        open_index("trixie", "amd64", store, mirrors=site.mirrors)
+
+
+def test_what_cannot_be_installed_says_why_before_anything_is_fetched(site: Site, store: Store) -> None:
+    stanzas = [
+        make_stanza("model", Pre_Depends="loop", Depends="old (>= 2)"),
+        make_stanza("loop", Depends="model, pool"),
+        make_stanza("pool", Conflicts="enemy"),
+        make_stanza("old", "1"),
+        make_stanza("enemy"),
+    ]
+    write_suite(site.root, "trixie", stanzas, site.key)
+    index = open_index("trixie", "amd64", store, mirrors=site.mirrors)
+    reasons = {
+        "model": "model 1 needs old (>= 2), but the archive has old 1 (required by model)",
+        "missing": "the archive has no package missing",
+        "old=3": "old 3 is not in the archive",
+        "loop": "model 1 needs old (>= 2), but the archive has old 1 (required by loop → model)",
+    }
+    for root, reason in reasons.items():
+        with pytest.raises(ResolveError) as caught:
+            resolve(index, [root])
+        assert caught.value.message == reason
+    with pytest.raises(ResolveError, match="conflicts with"):
+        resolve(index, ["pool", "enemy"])
+    assert not any("/pool/" in path for path in site.requested)

@@ -115,3 +115,35 @@ def test_versions(lower: str, higher: str) -> None:
     assert compare_versions(lower, higher) < 0 < compare_versions(higher, lower)
     assert is_within(higher, ">>", lower) and not is_within(higher, "<=", lower)
     assert is_within(lower, "=", lower) and is_within(lower, "", "")
+
+
+def test_a_stanza_without_a_name_is_refused_with_its_place() -> None:
+    text = "\n".join([make_stanza("a"), "Version: 1\nArchitecture: all\n"]).encode()
+    with pytest.raises(VerificationError, match=r"i: malformed index: stanza 2 \('Version: 1'\) names no package"):
+        read_catalog([text], where="i")
+
+
+@pytest.mark.parametrize(
+    ("stanza", "message"),
+    [
+        (make_stanza("a", Depends="b (>> )"), "a: the index has no usable relation"),
+        (make_stanza("a", Provides="b | | c"), "a: the index has no usable relation"),
+        (make_stanza("a", "1 2"), "a: the index has no usable Package or Version"),
+        (make_stanza("a").replace("Size: 1", "Size: many"), "a: the index has no usable invalid literal"),
+        (make_stanza("a").replace("Size: 1", "Size: -1"), "a: the index has no usable Size -1"),
+        (" folded: first\n" + make_stanza("a"), "the index has no usable line 'folded: first'"),
+    ],
+)
+def test_malformed_stanzas_are_refused(stanza: str, message: str) -> None:
+    with pytest.raises(VerificationError, match=message):
+        parse_package(stanza, archive="debian")
+
+
+def test_where_names_are_first_spoken_of() -> None:
+    index = index_of(
+        make_stanza("a", Recommends="late", Description="early is a word"),
+        make_stanza("early"),
+        make_stanza("late", Enhances="early-bird"),
+    )
+    places = index.first_mentions(["early", "late", "a", "unknown"])
+    assert sorted(places, key=lambda name: places[name]) == ["a", "late", "early"]

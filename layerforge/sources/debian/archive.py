@@ -146,7 +146,7 @@ def _fetch_catalog(base: str, release: Release, component: str, architecture: st
     catalog = decode_catalog(note) if note is not None else None
     if catalog is None:
         data, where = _fetch_verified(base, index, release)
-        catalog = read_catalog(inflate_index(data, where=where))
+        catalog = read_catalog(inflate_index(data, where=where), where=where)
         store.keep_note(_TOPIC, index.digest, encode_catalog(catalog))
     return catalog
 

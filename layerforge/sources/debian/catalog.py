@@ -59,22 +59,28 @@ def decode_catalog(data: bytes) -> Catalog | None:
         return None
 
 
-def read_catalog(chunks: Iterable[bytes]) -> Catalog:
-    """The Catalog of a Packages file that arrives as chunks of text."""
+def read_catalog(chunks: Iterable[bytes], *, where: str = "") -> Catalog:
+    """The Catalog of a Packages file that arrives as chunks of text.
+
+    Raises:
+        VerificationError: a stanza names no package.
+    """
     names: dict[str, list[int]] = {}
     provided: dict[str, list[int]] = {}
     essential: list[int] = []
     blocks: list[bytes] = []
     waiting: list[bytes] = []
-    number = 0
-    for stanza in _split_stanzas(chunks):
+    for number, stanza in enumerate(_split_stanzas(chunks)):
         end = stanza.find(b"\n")
         if stanza.startswith(b"Package: ") and end > 0:
             name = stanza[9:end].decode("utf-8", "replace").strip()
         else:
             match = _NAME.search(stanza)
             if match is None:
-                continue
+                shown = stanza[:60].decode("utf-8", "replace").split("\n")[0]
+                raise VerificationError(
+                    f"malformed index: stanza {number + 1} ({shown!r}) names no package", where=where
+                )
             name = match[1].decode("utf-8", "replace").strip()
         names.setdefault(name, []).append(number)
         if b"\nProvides:" in stanza:
@@ -84,7 +90,6 @@ def read_catalog(chunks: Iterable[bytes]) -> Catalog:
         if b"\nEssential: yes" in stanza:
             essential.append(number)
         waiting.append(stanza)
-        number += 1
         if len(waiting) == _BLOCK:
             blocks.append(_pack(waiting))
     if waiting:
