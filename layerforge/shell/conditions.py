@@ -122,9 +122,7 @@ class Condition:
         kinds = [self._files.kind(self._path(value)) for value in (left, right)]
         if None in kinds:
             return None
-        # Everything in an image has the same time, so nothing is newer than anything that exists.
-        newer, older = kinds if operator == "-nt" else kinds[::-1]
-        return bool(newer) and not older
+        return False  # everything in an image has the same time
 
     def _unary(self, operator: str, value: str) -> bool | None:
         if operator == "-z":

@@ -15,6 +15,7 @@ FOLDERS = (
     "etc/ld.so.conf",
     "usr/lib/sysusers.d/",
     "usr/lib/tmpfiles.d/",
+    "usr/lib/php/php-maintscript-helper",
     "usr/sbin/add-shell",
     "usr/sbin/update-shells",
     "usr/share/base-files/",
@@ -26,6 +27,7 @@ FOLDERS = (
     "usr/share/mime/packages/",
     "usr/share/pam-configs/",
     "usr/share/pam/",
+    "usr/share/postgresql-common/maintscripts-functions",
     "usr/share/readline/",
 )
 """Beginnings of paths (in our usr-merged root) whose files are kept whatever their package."""

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from layerforge.shell.evaluate import Call
 from layerforge.shell.values import Status, is_known
+from layerforge.sources.debian.rootstate import link_entry
 from layerforge.sources.debian.scripts.calls import Emulation, done, split_options
 
 if TYPE_CHECKING:
@@ -69,9 +70,29 @@ def _update_locale(machine: Machine, call: Call) -> Status:
     return 0
 
 
+def _enable(machine: Machine, call: Call) -> Status:
+    """Apache's a2enmod, a2ensite, a2enconf: links from what is enabled to what there is."""
+    kind = {"a2enmod": "mods", "a2ensite": "sites", "a2enconf": "conf"}[call.name.rpartition("/")[2]]
+    names = [argument for argument in call.arguments if not argument.startswith("-")]
+    status = 0
+    for name in names:
+        found = [
+            f"{name}.{end}"
+            for end in ("load", "conf")
+            if machine.world.kind(f"/etc/apache2/{kind}-available/{name}.{end}")
+        ]
+        for each in found:
+            machine.world.put(f"/etc/apache2/{kind}-enabled/{each}", link_entry(f"../{kind}-available/{each}"))
+        status = status if found else 1
+    return status
+
+
 COMMANDS: dict[str, Emulation] = {
     "ucf": _ucf,
     "ucfr": _ucfr,
+    "a2enmod": _enable,
+    "a2ensite": _enable,
+    "a2enconf": _enable,
     "ucfq": done,
     "locale-gen": _locale_gen,
     "update-locale": _update_locale,

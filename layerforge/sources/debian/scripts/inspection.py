@@ -83,18 +83,23 @@ def _ls(machine: Machine, call: Call) -> Status:
         call.write(UNKNOWN)
         return None
     status = 0
-    for argument in paths or ["."]:
-        kind = machine.world.kind(call.path(argument))
+    world, listed = machine.world, paths or ["."]
+    folders: list[str] = []
+    for argument in listed:
+        kind = world.kind(call.path(argument))
         if not kind:
             status = 2
         elif "l" in options:
             call.write(UNKNOWN)
         elif kind == "dir" and "d" not in options:
-            names = machine.world.names(call.path(argument))
-            shown = [name for name in names if not name.startswith(".") or {"a", "A"} & options.keys()]
-            call.write("".join(f"{name}\n" for name in shown))
+            folders.append(argument)
         else:
             call.write(f"{argument}\n")
+    for number, argument in enumerate(folders):
+        if len(listed) > 1:
+            call.write(f"{chr(10) if number or len(folders) < len(listed) else ''}{argument}:\n")
+        shown = [n for n in world.names(call.path(argument)) if not n.startswith(".") or {"a", "A"} & options.keys()]
+        call.write("".join(f"{name}\n" for name in shown))
     return status
 
 
@@ -263,9 +268,14 @@ def _perl(machine: Machine, call: Call) -> Status:
 
 
 def _false(_: Machine, call: Call) -> Status:
-    """Nothing is mounted in a root that is being made."""
+    """No: nothing is labelled in a root that is being made."""
     del call
     return 1
+
+
+def _mountpoint(_: Machine, call: Call) -> Status:
+    """What every container has is mounted, as far as scripts ask."""
+    return 0 if call.arguments[-1:] in (("/proc",), ("/sys",), ("/dev",)) else 1
 
 
 def _whoami(_: Machine, call: Call) -> Status:
@@ -295,6 +305,9 @@ COMMANDS: dict[str, Emulation] = {
     "nproc": _unknown,
     "whoami": _whoami,
     "perl": _perl,
-    "mountpoint": _false,
+    "mountpoint": _mountpoint,
     "selinuxenabled": _false,
+    # Capabilities are not given here; scripts then set the user or group bit instead.
+    "setcap": _false,
+    "getcap": _false,
 }

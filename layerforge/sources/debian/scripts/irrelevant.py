@@ -35,6 +35,8 @@ IRRELEVANT: dict[str, str] = {
     "py3clean": "there is no older bytecode",
     "pyclean": "there is no older bytecode",
     "py3compile": "Python compiles what it imports where there is no bytecode",
+    "update-xmlcatalog": "catalogs of document types are for tools that publish documents",
+    "update-catalog": "catalogs of document types are for tools that publish documents",
     "systemctl": "nothing runs while an image is made",
     "update-rc.d": "no init system starts services in an image",
 }

@@ -113,11 +113,12 @@ def _tmpfiles(machine: Machine, call: Call) -> Status:
 
 
 def _apply(world: World, call: Call, line: str) -> None:
-    kind, path, mode_text, user, group, _, argument, *_ = _split(line, 7)
+    words = ["" if word == "-" else word for word in line.split(None, 6)]
+    kind, path, mode_text, user, group, _, argument = [*words, *[""] * 7][:7]
     letter = kind[:1]
     if "%" in path or "!" in kind:
         return  # depends on the machine that runs, or is for its start
-    owner, team = find_user(world, user or "0"), find_group(world, group or "0")
+    owner, team = find_user(world, user.lstrip(":") or "0"), find_group(world, group.lstrip(":") or "0")
     if owner is None or team is None:
         call.unsure(f"there is no user {user} or group {group}")
         return

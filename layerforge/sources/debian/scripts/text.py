@@ -84,7 +84,9 @@ def _grep(machine: Machine, call: Call) -> Status:
     except re.error:
         return None
     found: list[str] = []
-    for line in _lines(text):
+    numbered = bool({"n", "line-number"} & options.keys())
+    for number, line in enumerate(_lines(text), 1):
+        prefix = f"{number}:" if numbered else ""
         if "x" in options or "line-regexp" in options:
             hits = [match for each in expressions if (match := each.fullmatch(line))]
         elif "w" in options:
@@ -93,9 +95,9 @@ def _grep(machine: Machine, call: Call) -> Status:
             hits = [match for each in expressions if (match := each.search(line))]
         if bool(hits) != bool({"v", "invert-match"} & options.keys()):
             if "o" in options or "only-matching" in options:
-                found += [match[0] for each in expressions for match in each.finditer(line) if match[0]]
+                found += [prefix + match[0] for each in expressions for match in each.finditer(line) if match[0]]
             else:
-                found.append(line)
+                found.append(prefix + line)
     limit = options.get("m", options.get("max-count", ""))
     found = found[: int(limit)] if limit.isdigit() else found
     if {"l", "files-with-matches"} & options.keys():
@@ -330,12 +332,38 @@ def _xargs(machine: Machine, call: Call) -> Status:
     if not arguments and ("-r" in options or "--no-run-if-empty" in options):
         return 0
     name, *fixed = words or ["echo"]
-    if "-n" in options and options[options.index("-n") + 1] == "1":
+    if "-n1" in options or ("-n" in options and options[options.index("-n") + 1] == "1"):
         status: Status = 0
         for argument in arguments:
             status = call.shell.call(name, (*fixed, argument)) or status
         return status
     return call.shell.call(name, (*fixed, *arguments))
+
+
+_AWK = re.compile(r"\s*(?:/((?:[^/\\]|\\.)*)/)?\s*\{\s*print\s*(\$(?:\d+|NF))?\s*;?\s*\}\s*")
+
+
+def _awk(machine: Machine, call: Call) -> Status:
+    """One field of each line, or of those that match: what scripts mostly use awk for."""
+    options, words = split_options(call.arguments, "F v f")
+    program, paths = (words[0] if words else ""), words[1:]
+    match = _AWK.fullmatch(program)
+    text, status = read_all(machine, call, paths)
+    if match is None or "f" in options or not is_known(text):
+        call.write(UNKNOWN)
+        if match is None:
+            call.unsure("this use of awk is not emulated")
+        return None if match is None else status
+    pattern, field = match.groups()
+    found: list[str] = []
+    for line in _lines(text):
+        if pattern and not re.search(translate_expression(pattern, True), line):
+            continue
+        parts = re.split(options["F"], line) if len(options.get("F", "")) > 1 else line.split(options.get("F") or None)
+        number = len(parts) if field == "$NF" else int((field or "$0")[1:])
+        found.append(line if number == 0 else parts[number - 1] if number <= len(parts) else "")
+    _print(call, found)
+    return status
 
 
 def _env(_: Machine, call: Call) -> Status:
@@ -363,6 +391,9 @@ COMMANDS: dict[str, Emulation] = {
     "expr": _expr,
     "seq": _seq,
     "xargs": _xargs,
+    "awk": _awk,
+    "gawk": _awk,
+    "mawk": _awk,
     "env": _env,
     "nice": _env,
     "ionice": _env,
