@@ -45,6 +45,8 @@ def write(recipe: RootRecipe, tar: TarWriter, bench: Workbench) -> None:
     from layerforge.layers.deb_files import write_disputed
     from layerforge.layers.root_state import root_state  # slow to import, and a plan needs the Recipe only
     from layerforge.sources.debian.ownership import settle_ownership
+    from layerforge.sources.debian.rootstate import RootEntry
+    from layerforge.sources.debian.upgrades import list_left_behind
 
     settlement = settle_ownership(tuple(bench.compressors.map(bench.facts, recipe.debs)))
     facts = settlement.facts
@@ -53,8 +55,11 @@ def write(recipe: RootRecipe, tar: TarWriter, bench: Workbench) -> None:
     for warning in state.warnings:
         bench.reporter.warn(str(warning))
     digests = {each.record: digest for each, digest in zip(facts, recipe.debs, strict=True)}
-    shipped = _read_shipped(state.entries, digests, bench)
-    for path, entry in sorted(state.entries.items()):
+    entries = dict(state.entries)
+    for path in list_left_behind(facts, base) if base is not None else ():
+        entries.setdefault(path, RootEntry("absent"))
+    shipped = _read_shipped(entries, digests, bench)
+    for path, entry in sorted(entries.items()):
         content = entry.content if entry.origin is None else shipped[entry.origin]
         _write_entry(tar, path, entry, content)
     write_disputed(settlement, recipe.debs, tar, bench)
