@@ -29,7 +29,7 @@ from layerforge.sources.debian.release import (
 from layerforge.sources.http import read_url, redact
 from layerforge.store import Store
 
-_TOPIC = "debian-catalog-1"
+_TOPIC = "debian-catalog-2"
 _ARCHITECTURES = {"amd64": "amd64", "arm64": "arm64", "arm": "armhf", "386": "i386", "ppc64le": "ppc64el"}
 _ARCHITECTURES |= {"riscv64": "riscv64", "s390x": "s390x"}
 

@@ -19,7 +19,7 @@ from isal import isal_zlib
 from layerforge.errors import VerificationError
 from layerforge.sources.debian.control import Package, compare_versions, parse_package
 
-_BLOCK = 256
+_BLOCK = 64
 """Stanzas in a block."""
 _MENTIONING = (
     *("Package", "Pre-Depends", "Depends", "Conflicts", "Breaks"),
