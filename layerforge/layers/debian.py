@@ -28,9 +28,6 @@ class DebianRecipe(Recipe, frozen=True, tag="debian"):
         return self.debs
 
 
-_MODULE = re.compile(r"usr/lib/python3/dist-packages/.*\.py")
-
-
 def write(recipe: DebianRecipe, tar: TarWriter, bench: Workbench) -> None:
     """Write the layer of ``recipe``.
 
@@ -43,6 +40,8 @@ def write(recipe: DebianRecipe, tar: TarWriter, bench: Workbench) -> None:
     if not recipe.minor:
         write_debs(recipe.debs, tar, bench)
         return
-    modules = write_debs(recipe.debs, tar, bench, keep=lambda path: _MODULE.fullmatch(path) is not None)
+    folders = rf"lib/python3/dist-packages|lib/python{re.escape(recipe.minor)}|share/python3"
+    is_module = re.compile(rf"usr/(?:{folders})/.*\.py").fullmatch
+    modules = write_debs(recipe.debs, tar, bench, keep=lambda path: is_module(path) is not None)
     if modules:
         write_bytecode(recipe.minor, modules, tar, bench)

@@ -27,6 +27,10 @@ _LEFT_OUT = frozenset(("etc/hostname", "etc/hosts", "etc/resolv.conf"))
 """What every engine provides for each container."""
 
 
+_MANUALS = "usr/share/man/man1"
+"""Java's postinst fails where manuals have no folder, so that it could not be installed on top."""
+
+
 class RootState(msgspec.Struct, frozen=True):
     """The entries of the layer by path, and what packages' scripts would have done besides."""
 
@@ -61,14 +65,14 @@ def root_state(
         world.put(f"{LOCAL}layerforge-{number}.crt", file_entry(text))
     caches = [*(["ldconfig"] if facts else []), *(["update-ca-certificates"] if certificates else [])]
     if any(package.name == "ca-certificates-java" for package in facts):
-        caches.append("jks-keystore")  # its postinst has Java make it
+        caches.append("update-ca-certificates")  # its postinst has Java make a key store of them
     configured = configure(facts, world, caches)
     if facts:
         world.add(database_state(facts, architecture, base.contents if base else None))
     kept = {
         path: entry
         for path, entry in world.entries().items()
-        if path not in _LEFT_OUT and not is_dropped(path, entry.kind)
+        if path == _MANUALS or (path not in _LEFT_OUT and not is_dropped(path, entry.kind))
     }
     return RootState(kept, configured.warnings)
 
@@ -80,6 +84,6 @@ def _new_root(release: str, architecture: str) -> Entries:
         **{f"usr/{name}": folder_entry() for name in links},
         **{name: link_entry(f"usr/{name}") for name in links},
         "etc/machine-id": file_entry(b"", 0o444),
-        "usr/share/man/man1": folder_entry(),  # Java's postinst fails where manuals have no folder
+        _MANUALS: folder_entry(),
         CONFIG_PATH: file_entry(DPKG_CONFIG),
     }

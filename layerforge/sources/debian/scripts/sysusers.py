@@ -116,8 +116,8 @@ def _apply(world: World, call: Call, line: str) -> None:
     words = ["" if word == "-" else word for word in line.split(None, 6)]
     kind, path, mode_text, user, group, _, argument = [*words, *[""] * 7][:7]
     letter = kind[:1]
-    if "%" in path or "!" in kind:
-        return  # depends on the machine that runs, or is for its start
+    if "%" in path or "!" in kind or "^" in kind:
+        return  # depends on the machine that runs, is for its start, or comes from credentials that it is given
     owner, team = find_user(world, user.lstrip(":") or "0"), find_group(world, group.lstrip(":") or "0")
     if owner is None or team is None:
         call.unsure(f"there is no user {user} or group {group}")
