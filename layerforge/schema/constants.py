@@ -147,6 +147,8 @@ class Evaluator:
                 return tuple(visit(item) for item in value)
             if isinstance(value, (list, range, set, frozenset)) or type(value) in operations.VIEWS:
                 return [visit(item) for item in value]
+            if isinstance(value, str) and not value.isascii() and any("\ud800" <= each <= "\udfff" for each in value):
+                raise self.unknown(scope, node, "half a character (a lone surrogate) has no JSON form")
             if value is None or isinstance(value, (str, int, float)):
                 return value
             raise self.unknown(scope, node, f"{_name_of(value)} has no JSON form")

@@ -15,8 +15,8 @@ import msgspec
 
 from layerforge.schema.faults import brief, fault
 from layerforge.schema.modules import Module, Project
-from layerforge.schema.resolve import shape
-from layerforge.schema.types import Type
+from layerforge.schema.resolve import shape, unwrap
+from layerforge.schema.types import Anything, Array, Scalar, Type
 
 _CONVERTERS: dict[str, Any] = {"str": str, "int": int, "float": float, "bool": bool, "Path": str, "File": str,
                                "Secret": str}  # fmt: skip
@@ -64,6 +64,8 @@ def check_input(found: Input, project: Project, module: Module, node: ast.AST) -
         refuse("min_length and max_length are for str", "remove them, or change the type")
     if found.regex is not None and flat.scalar != "str":
         refuse("regex is for str", "remove it, or change the type")
+    if found.regex is not None and (reason := _regex_fault(found.regex)):
+        refuse(f"the regex {brief(found.regex)} is none: {reason}", "mend the pattern")
     if found.accept is not None and flat.scalar not in ("Path", "File"):
         refuse("accept is only valid on Path or File inputs", "remove it, or change the type")
     if found.choices is not None:
@@ -71,6 +73,8 @@ def check_input(found: Input, project: Project, module: Module, node: ast.AST) -
     if found.default is msgspec.UNSET or found.default is None:
         return found
     default = _fit_default(found, flat.scalar, flat.repeated, refuse)
+    if flat.union and not any(_accepts(variant, default) for variant in unwrap(found.type)[0].variants):  # type: ignore[union-attr]
+        refuse(f"the default {brief(default)} is of none of the types", "change the default or the type")
     if default != found.default:
         message = (
             f"the input {found.name}: the default {brief(found.default)} is taken as {brief(default)}, as Cog takes it"
@@ -107,6 +111,24 @@ def _fit_default(found: Input, scalar: str, repeated: bool, refuse: Any) -> Any:
     return [_fit(value, scalar, refuse) for value in default]
 
 
+def _accepts(kind: Type, value: Any) -> bool:
+    """Whether a variant of a union takes ``value``."""
+    match kind:
+        case Array(items=items):
+            return isinstance(value, list | tuple) and all(_accepts(items, item) for item in value)
+        case Scalar(name="bool"):
+            return isinstance(value, bool)
+        case Scalar(name="int"):
+            return isinstance(value, int) and not isinstance(value, bool)
+        case Scalar(name="float"):
+            return isinstance(value, int | float) and not isinstance(value, bool)
+        case Scalar(name="str"):
+            return isinstance(value, str)
+        case Anything():
+            return isinstance(value, dict)
+    return True
+
+
 def _fit(value: Any, scalar: str, refuse: Any) -> Any:
     convert = _CONVERTERS.get(scalar)
     if convert is None or value is None:
@@ -136,6 +158,14 @@ def _check_default(found: Input, repeated: bool, refuse: Any) -> None:
             refuse(f"the default is longer than max_length={found.max_length!r}", "change one of the two")
         if isinstance(value, str) and found.regex is not None and _misses(found.regex, value):
             refuse(f"the default {brief(value)} does not match regex", "change one of the two")
+
+
+def _regex_fault(pattern: str) -> str:
+    try:
+        re.compile(pattern)
+    except (re.error, RecursionError, OverflowError) as error:
+        return str(error)
+    return ""
 
 
 def _misses(pattern: str, value: str) -> bool:

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import json
 import time
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from openapi_spec_validator import OpenAPIV30SpecValidator
 from syrupy.assertion import SnapshotAssertion
 
 from layerforge.errors import SchemaError
+from layerforge.oci import encode
 from layerforge.schema import generate_schema
 
 
@@ -63,6 +66,9 @@ FAULTS = {
     "default_below": runner("self, a: int = Input(default=0, ge=1)) -> str"),
     "default_not_matching": runner("self, a: str = Input(default='b', regex='^a$')) -> str"),
     "huge_bound": runner("self, a: int = Input(le=10**400)) -> str"),
+    "broken_regex": runner("self, a: str = Input(regex='[')) -> str"),
+    "half_a_character": runner("self, a: str = Input(description='\\ud800')) -> str"),
+    "default_of_no_variant": runner("self, a: int | str = []) -> str"),
     "infinite_length": runner("self, a: str = Input(max_length=float('inf'))) -> str"),
     "infinite_bound": runner("self, a: float = Input(le=float('-inf'))) -> str"),
     "text_for_number": runner("self, a: int = 'three') -> str"),
@@ -148,6 +154,26 @@ _FRAGMENTS = st.sampled_from(
 )
 
 
+_TYPES = ["str", "int", "float", "bool", "Path", "Secret", "list", "List[int]", "Optional[str]", "dict", "Any", "T",
+          "int | str | None", "Literal['a', 'b']", "Optional[List[Path]]", "Annotated[T, Opaque]"]  # fmt: skip
+_ARGUMENTS = [
+    "default",
+    "description",
+    "ge",
+    "le",
+    "min_length",
+    "max_length",
+    "regex",
+    "choices",
+    "deprecated",
+    "accept",
+]
+_VALUES = ["None", "0", "1", "-1", "2.5", "True", "'a'", "'b'", "''", "[]", "['a', 'b']", "[1, 2]", "(1, 'a')", "{}",
+           "{'a': [None]}", "float('inf')", "float('-inf')", "float('nan')", "10**400", "-10**30", "1e308", "E.A", "E",
+           "list(E)", "{'a', 'b'}", "{'x': E}.keys()", "b'x'", "1j", "'(a+)+$'", "'['", "'\\ud800'", "lambda: 1",
+           "Path('x')", "range(3)", "[[1]]", "print", "Input(default=1)", "...", "'x' * 99999"]  # fmt: skip
+
+
 class TestProperties:
     @given(st.text())
     def test_any_text(self, text: str) -> None:
@@ -158,21 +184,32 @@ class TestProperties:
         self._check("".join(fragments).encode())
 
     @given(st.lists(_FRAGMENTS, max_size=12))
-    @settings(max_examples=300)
+    @settings(max_examples=200, deadline=None)
     def test_any_parameters(self, fragments: list[str]) -> None:
         self._check(runner(f"self, a: {''.join(fragments)}) -> str").encode())
 
     @given(st.lists(_FRAGMENTS, max_size=12))
-    @settings(max_examples=300)
+    @settings(max_examples=200, deadline=None)
     def test_any_default(self, fragments: list[str]) -> None:
         self._check(runner(f"self, a: str = {''.join(fragments)}) -> str").encode())
+
+    @given(st.sampled_from(_TYPES), st.dictionaries(st.sampled_from(_ARGUMENTS), st.sampled_from(_VALUES), max_size=4))
+    @settings(max_examples=150, deadline=None)
+    def test_any_arguments(self, kind: str, arguments: dict[str, str]) -> None:
+        given_arguments = ", ".join(f"{name}={value}" for name, value in arguments.items())
+        head = "from enum import Enum\nclass E(str, Enum):\n    A = 'a'\nclass T(TypedDict):\n    a: int"
+        self._check(runner(f"self, a: {kind} = Input({given_arguments})) -> str", head).encode())
 
     @staticmethod
     def _check(data: bytes) -> None:
         try:
-            generate_schema({"run.py": data}.get, "run.py", "Runner")
+            found = generate_schema({"run.py": data}.get, "run.py", "Runner")
         except SchemaError as error:
             assert error.message
+            return
+        problems = [error.message for error in OpenAPIV30SpecValidator(json.loads(encode(found))).iter_errors()]
+        # Cog describes Any as an object, whatever its default.
+        assert not [problem for problem in problems if not problem.endswith("is not of type 'object'")]
 
 
 CYCLES = {
