@@ -96,6 +96,8 @@ class Evaluator:
             self._depth -= 1
         if isinstance(value, (str, list, tuple, dict)):
             self._steps += len(value) >> 5
+        elif isinstance(value, int):
+            self._steps += value.bit_length() >> 7
         return value
 
     def lenient(self, node: ast.expr, scope: Scope) -> Any:

@@ -111,9 +111,9 @@ def test_fault(name: str, snapshot: SnapshotAssertion) -> None:
     ],
 )
 def test_no_file_breaks_the_reader(data: bytes) -> None:
-    started = time.perf_counter()
+    started = time.process_time()
     assert fault(data).where.startswith("run.py")
-    assert time.perf_counter() - started < 2
+    assert time.process_time() - started < 2
 
 
 def test_other_encodings_are_read_as_declared() -> None:
@@ -233,7 +233,7 @@ CYCLES = {
 
 @pytest.mark.parametrize("name", CYCLES)
 def test_what_goes_in_circles_ends(name: str) -> None:
-    started = time.perf_counter()
+    started = time.process_time()
     files = {path: text.encode() for path, text in CYCLES[name].items()}
     if name == "types":
         assert generate_schema(files.get, "run.py", "Runner")
@@ -241,7 +241,7 @@ def test_what_goes_in_circles_ends(name: str) -> None:
         with pytest.raises(SchemaError) as caught:
             generate_schema(files.get, "run.py", "Runner")
         assert caught.value.hint
-    assert time.perf_counter() - started < 2
+    assert time.process_time() - started < 2
 
 
 SLOW = [
@@ -261,7 +261,7 @@ SLOW = [
 
 @pytest.mark.parametrize("head", SLOW)
 def test_nothing_takes_long(head: str) -> None:
-    started = time.perf_counter()
+    started = time.process_time()
     with pytest.raises(SchemaError):
         generate_schema({"run.py": runner("self, a: Any = X) -> str", head).encode()}.get, "run.py", "Runner")
-    assert time.perf_counter() - started < 2
+    assert time.process_time() - started < 2

@@ -77,7 +77,7 @@ def test_a_typical_model_takes_under_30_ms() -> None:
     ).encode()
     times = []
     for _ in range(5):
-        started = time.perf_counter()
+        started = time.process_time()
         generate_schema({"run.py": source}.get, "run.py", "Runner")
-        times.append(time.perf_counter() - started)
+        times.append(time.process_time() - started)
     assert min(times) < 0.030
