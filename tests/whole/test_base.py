@@ -160,6 +160,7 @@ def test_docker_runs_it(site: Site, official: Path, docker: str) -> None:
     assert site.forge.ok("run", official, "--engine", "docker", "-i", "name=Eve").startswith("Eve ")
 
 
+@pytest.mark.slow
 @pytest.mark.sandbox
 def test_a_python_elsewhere_gets_an_environment(site: Site) -> None:
     python = python_layer(site.shop, "opt/conda")
@@ -201,6 +202,7 @@ class Runner(BaseRunner):
 """
 
 
+@pytest.mark.slow
 @pytest.mark.sandbox
 def test_system_packages_upon_a_debian_base(site: Site, forge: Forge, locked: Callable[[str], Path]) -> None:
     """The base is an image of ours without its model: what matters is that its layers come from a registry."""
