@@ -7,7 +7,7 @@ import textwrap
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from openapi_spec_validator import OpenAPIV30SpecValidator
 from syrupy.assertion import SnapshotAssertion
 
@@ -78,6 +78,7 @@ def test_documents_are_valid_openapi(name: str) -> None:
 
 
 @given(parameters())
+@settings(max_examples=40, deadline=None)
 def test_any_document_is_valid_openapi(parameter: tuple[str, dict[str, Any], bool]) -> None:
     head = "from typing import Optional\nfrom cog import Input\nclass Runner:\n"
     source = f"{head}    def run(self, {parameter[0]}) -> str: ..."

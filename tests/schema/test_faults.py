@@ -176,10 +176,12 @@ _VALUES = ["None", "0", "1", "-1", "2.5", "True", "'a'", "'b'", "''", "[]", "['a
 
 class TestProperties:
     @given(st.text())
+    @settings(deadline=None)
     def test_any_text(self, text: str) -> None:
         self._check(text.encode("utf-8", "surrogatepass"))
 
     @given(st.lists(_FRAGMENTS, max_size=30))
+    @settings(deadline=None)
     def test_any_fragments(self, fragments: list[str]) -> None:
         self._check("".join(fragments).encode())
 

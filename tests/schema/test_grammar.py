@@ -7,7 +7,7 @@ import textwrap
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from layerforge.errors import SchemaError
@@ -67,6 +67,7 @@ def test_older_syntax_stays_as_it_is(text: str) -> None:
 
 
 @given(st.text(st.sampled_from(list("f\"'{}\\\n#:!= []()abtype,*")), max_size=40))
+@settings(deadline=None)
 def test_no_text_breaks_the_rewriter(text: str) -> None:
     try:
         rewrite(text, (3, 10))

@@ -6,7 +6,7 @@ import keyword
 import time
 from typing import Any
 
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from layerforge.schema import generate_schema
@@ -54,6 +54,7 @@ def parameters(draw: st.DrawFn) -> tuple[str, dict[str, Any], bool]:
 
 
 @given(st.lists(parameters(), max_size=6, unique_by=lambda parameter: parameter[0].partition(":")[0]))
+@settings(deadline=None)
 def test_what_was_written_is_what_is_read(given_parameters: list[tuple[str, dict[str, Any], bool]]) -> None:
     source = "from typing import Optional\nfrom cog import Input\nclass Runner:\n    def run(self, "
     source += ", ".join(text for text, _, _ in given_parameters) + ") -> str: ...\n"
