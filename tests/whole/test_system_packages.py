@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import ssl
 import subprocess
+import threading
 from collections.abc import Iterator
+from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
 
 import pytest
@@ -115,6 +118,14 @@ def test_git_clones_a_repository(container: Container) -> None:
     assert container.sh(script) == "word\n"
 
 
+def test_tesseract_reads_what_imagemagick_wrote(container: Container) -> None:
+    script = """
+        convert -background white -fill black -font DejaVu-Sans -pointsize 64 label:LAYER \
+            -bordercolor white -border 40 /tmp/word.png
+        tesseract /tmp/word.png - 2>/dev/null"""
+    assert container.sh(script).strip() == "LAYER"
+
+
 def test_opencv_decodes_pictures_and_films(container: Container) -> None:
     program = """
 import cv2, numpy
@@ -139,10 +150,45 @@ def test_fonts_and_scalable_pictures(container: Container) -> None:
         b'<svg xmlns="http://www.w3.org/2000/svg" width="9" height="9"><rect width="9" height="9" fill="red"/></svg>'
     )
     size = container.sh(
-        "cat > /tmp/p.svg; gdk-pixbuf-thumbnailer -s 32 /tmp/p.svg /tmp/p.png; cut -c2-4 /tmp/p.png | head -1",
+        "cat > /tmp/p.svg; gdk-pixbuf-thumbnailer -s 32 /tmp/p.svg /tmp/p.png; identify -format '%w %m' /tmp/p.png",
         text=picture,
     )
-    assert size.strip() == "PNG"
+    assert size == "32 PNG"
+
+
+class _Answer(BaseHTTPRequestHandler):
+    def do_GET(self) -> None:
+        self.send_response(200)
+        self.end_headers()
+        self.wfile.write(b"trusted")
+
+    def log_message(self, *_: object) -> None:
+        pass
+
+
+@pytest.fixture
+def https(authority: Path) -> Iterator[str]:
+    """A server on loopback whose certificate the site's CA has signed."""
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(authority / "server.pem")
+    with HTTPServer(("127.0.0.1", 0), _Answer) as server:
+        server.socket = context.wrap_socket(server.socket, server_side=True)
+        thread = threading.Thread(target=server.serve_forever)
+        thread.start()
+        yield f"https://127.0.0.1:{server.server_port}/"
+        server.shutdown()
+        thread.join()
+
+
+def test_the_authority_of_the_site_is_trusted(container: Container, https: str) -> None:
+    program = "import sys, urllib.request; print(urllib.request.urlopen(sys.argv[1]).read().decode())"
+    assert container.sh('python -c "$1" "$2"', program, https) == "trusted\n"
+    bare = 'env -u SSL_CERT_FILE -u REQUESTS_CA_BUNDLE python -c "$1" "$2"'
+    assert container.sh(bare, program, https) == "trusted\n"
+    assert "Verify return code: 0" in container.sh(
+        'echo | openssl s_client -connect "${1#https://}" 2>&1 || true', https.rstrip("/")
+    )
+    assert container.sh('git ls-remote "$1" 2>&1 || true', https).count("certificate") == 0
 
 
 def test_dpkg_finds_nothing_wrong(container: Container) -> None:
@@ -155,8 +201,7 @@ def test_dpkg_finds_nothing_wrong(container: Container) -> None:
 
 def test_apt_installs_on_top(container: Container) -> None:
     mirrors = find_mirrors()
-    known = all(mirrors.urls.get(archive) for archive in ("debian", "debian-security"))
-    require(known, "this machine has no Debian mirrors configured")
+    require(all(map(mirrors.urls.get, ("debian", "debian-security"))), "this machine has no Debian mirrors configured")
     suites = ((container.release, "debian"), (f"{container.release}-security", "debian-security"))
     keyring = "/etc/apt/keyrings/tests.gpg"
     lines = "".join(f"deb [signed-by={keyring}] {mirrors.of(archive)[0]} {suite} main\n" for suite, archive in suites)
