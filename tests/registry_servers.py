@@ -205,7 +205,8 @@ class Proxy:
     """Stands before a registry: ``requests`` lists what passed, ``trick`` may do something else with it.
 
     ``delay`` is in seconds for each 64 KiB of an upload; ``break_after`` is how many bytes of an answer's body to a GET
-    are passed on before the connection is broken, 0 for all.
+    are passed on before the connection is broken, 0 for all. After ``stall_after`` bytes of uploads in all, nothing more
+    is passed on until the end.
     """
 
     def __init__(self, upstream: str, trick: Callable[[Request], Trick] | None = None, delay: float = 0) -> None:
@@ -213,7 +214,9 @@ class Proxy:
         self.trick = trick
         self.delay = delay
         self.break_after = 0
+        self.stall_after = 0
         self.received = 0
+        self._ended = threading.Event()
         self._upstream = upstream
         self._lock = threading.Lock()
         outer = self
@@ -243,6 +246,7 @@ class Proxy:
         return self
 
     def __exit__(self, *_: object) -> None:
+        self._ended.set()
         self._server.shutdown()
         self._server.server_close()
 
@@ -305,6 +309,10 @@ class Proxy:
             sent += len(data)
             self.received += len(data)
             time.sleep(self.delay)
+            if self.stall_after and self.received >= self.stall_after:
+                self._ended.wait()
+                handler.close_connection = True
+                return False
         if isinstance(trick, Cut) and not trick.answered:
             self._hang_up(handler)
             return False

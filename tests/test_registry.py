@@ -323,9 +323,10 @@ def start_push(store: Store, image: Image, reference: Reference) -> subprocess.P
 def test_a_push_that_is_killed_is_finished_by_the_next(store: Store, reference: Reference, tmp_path: Path) -> None:
     image = make_image(store, tmp_path / "model", weights=os.urandom(4 << 20))
     for moment in (0.25, 0.5, 0.9):
-        with Proxy(reference.registry, delay=0.01) as proxy:
+        with Proxy(reference.registry) as proxy:
+            proxy.stall_after = int(moment * (4 << 20))
             process = start_push(store, image, Reference(proxy.address, reference.repository, "v1"))
-            while proxy.received < moment * (4 << 20) and process.poll() is None:
+            while proxy.received < proxy.stall_after and process.poll() is None:
                 time.sleep(0.005)
             process.send_signal(signal.SIGKILL)
             process.communicate()
