@@ -205,8 +205,8 @@ class Proxy:
     """Stands before a registry: ``requests`` lists what passed, ``trick`` may do something else with it.
 
     ``delay`` is in seconds for each 64 KiB of an upload; ``break_after`` is how many bytes of an answer's body to a GET
-    are passed on before the connection is broken, 0 for all. After ``stall_after`` bytes of uploads in all, nothing more
-    is passed on until the end.
+    are passed on before the connection is broken, 0 for all. After ``stall_after`` bytes of uploads in all, nothing
+    more is passed on until the end.
     """
 
     def __init__(self, upstream: str, trick: Callable[[Request], Trick] | None = None, delay: float = 0) -> None:
