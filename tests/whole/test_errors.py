@@ -55,7 +55,7 @@ def test_text_that_is_not_yaml(forge: Forge, model: Path) -> None:
 
 @pytest.mark.parametrize(
     "line",
-    ["gpu: true", "system_packages: [ffmpeg]", "run: ['echo hello']", "pre_install: ['true']"],
+    ["gpu: true", "run: ['echo hello']", "pre_install: ['true']"],
 )
 def test_what_comes_later_is_refused(forge: Forge, model: Path, line: str) -> None:
     edit(model, "build:\n", f"build:\n  {line}\n")
