@@ -20,7 +20,7 @@ from layerforge.image import Image, NamedLayer, assemble_image
 from layerforge.layers.kinds import is_compressed, locate_layer, records_demands, write_layer
 from layerforge.layers.step import Step, Workbench
 from layerforge.layers.tar import Layer, TarWriter
-from layerforge.memory import limit_arenas
+from layerforge.memory import bound_heap
 from layerforge.oci import CONFIG, MANIFEST, Digest
 from layerforge.plan import Plan
 from layerforge.progress import Reporter, format_size
@@ -83,7 +83,7 @@ def build_layers(
     for name in layers:
         reporter.finish(name, "cached")
     if missing:
-        limit_arenas()
+        bound_heap()
         with open_bench() as bench:
             layers.update(_make_layers(missing, store, bench, reporter))
     named = tuple(NamedLayer(step.name, keys[step.name], layers[step.name]) for step in steps)

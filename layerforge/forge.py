@@ -20,6 +20,7 @@ from layerforge.image import Image, assemble_index
 from layerforge.layers.tar import EPOCH
 from layerforge.lock import Lock, PlatformLock
 from layerforge.locking import lock_model
+from layerforge.memory import bound_heap
 from layerforge.oci import INDEX, Descriptor, Platform
 from layerforge.plan import plan_image
 from layerforge.platforms import host_platform, parse_platforms
@@ -120,6 +121,7 @@ def build_model(
         LayerforgeError: any of its kinds; the store keeps what was finished.
     """
     options = options or Options()
+    bound_heap()
     schema = load_schema(folder, config, options.schema, reporter)
     certificates = read_site_certificates()
     platforms = choose_platforms(config, options.platforms)
