@@ -96,4 +96,5 @@ def _write_entry(tar: TarWriter, path: str, entry: RootEntry, content: bytes) ->
         folder, slash, name = path.rpartition("/")
         tar.file(f"{folder}{slash}.wh.{name}", b"")
     else:
-        tar.file(path, content, mode=entry.mode, uid=entry.uid, gid=entry.gid)
+        xattrs = {"security.capability": entry.capability} if entry.capability else {}
+        tar.file(path, content, mode=entry.mode, uid=entry.uid, gid=entry.gid, xattrs=xattrs)

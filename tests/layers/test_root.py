@@ -12,6 +12,7 @@ import pytest
 from layerforge.layers.root import RootRecipe, write
 from layerforge.layers.tar import TarWriter
 from layerforge.oci import Digest
+from layerforge.sources.debian.scripts.capabilities import encode_capabilities
 from tests.debian_samples import FactKeeper, file_member, make_deb, special_member
 
 BASE = [
@@ -22,6 +23,8 @@ BASE = [
     file_member("./usr/share/base-files/dot.profile", b"mesg n\n"),
     file_member("./usr/share/libc-bin/nsswitch.conf", b"hosts: files dns\n"),
     file_member("./usr/bin/update-unheard-of", b"\x7fELF", mode=0o755),
+    file_member("./usr/bin/setcap", b"\x7fELF", mode=0o755),
+    file_member("./usr/bin/ping", b"\x7fELF" + bytes(70_000), mode=0o4755),
     file_member("./usr/bin/agent", b"\x7fELF" + bytes(70_000), mode=0o755),
 ]
 POSTINST = b"""#!/bin/sh
@@ -34,6 +37,7 @@ install -d -m 1777 /tmp
 mkdir -m 2775 /var/mail
 chgrp agent /var/mail /usr/bin/agent
 chmod 2755 /usr/bin/agent
+if command -v setcap > /dev/null && setcap cap_net_raw+ep /usr/bin/ping; then chmod u-s /usr/bin/ping; fi
 echo 127.0.0.1 > /etc/hosts
 update-unheard-of --all
 """
@@ -89,6 +93,30 @@ def test_a_large_file_whose_mode_changes_comes_from_its_package(state: tarfile.T
     member = state.getmember("usr/bin/agent")
     assert (member.mode, member.gid, member.size) == (0o2755, 7, 70_004)
     assert read(state, "usr/bin/agent").startswith(b"\x7fELF\0")
+
+
+def test_capabilities_of_a_program_are_recorded_with_it(state: tarfile.TarFile) -> None:
+    member = state.getmember("usr/bin/ping")
+    assert (member.mode, member.size) == (0o755, 70_004)
+    value = member.pax_headers["SCHILY.xattr.security.capability"].encode("utf-8", "surrogateescape")
+    assert value == bytes.fromhex("0100000200200000000000000000000000000000")  # as setcap(8) writes it
+
+
+@pytest.mark.parametrize(
+    ("text", "value"),
+    [
+        ("cap_net_raw+ep", "0100000200200000000000000000000000000000"),
+        ("cap_net_bind_service,cap_ipc_lock=p", "0000000200440000000000000000000000000000"),
+        ("CAP_SYS_NICE=i cap_bpf+i", "0000000200000000000080000000000080000000"),
+        ("cap_net_raw+e", "0100000200000000000000000000000000000000"),
+        ("cap_unheard_of+ep", None),
+        ("cap_net_raw-ep", None),
+        ("cap_net_raw+ep cap_chown+p", None),
+        ("all=ep", None),
+    ],
+)
+def test_capabilities_as_the_kernel_keeps_them(text: str, value: str | None) -> None:
+    assert encode_capabilities(text) == (None if value is None else bytes.fromhex(value))
 
 
 def test_what_is_not_done_is_said(tmp_path: Path) -> None:

@@ -21,6 +21,7 @@ class RootEntry(msgspec.Struct, frozen=True):
     """One path of the root: a ``file`` with ``content``, a ``symlink`` to ``target``, a ``dir``, or ``absent``.
 
     A file with an ``origin`` has the content of that file of a package. ``absent`` takes away what layers below have.
+    ``capability`` is the value of its ``security.capability``, empty for none.
     """
 
     kind: str
@@ -30,6 +31,7 @@ class RootEntry(msgspec.Struct, frozen=True):
     gid: int = 0
     uid: int = 0
     origin: Origin | None = None
+    capability: bytes = b""
 
 
 def file_entry(content: bytes | str, mode: int = 0o644, gid: int = 0) -> RootEntry:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from layerforge.sources.debian.scripts import (
     accounts,
     alternatives,
+    capabilities,
     configfiles,
     debconf,
     diversions,
@@ -19,6 +20,7 @@ from layerforge.sources.debian.scripts.calls import Emulation
 COMMANDS: dict[str, Emulation] = {
     **accounts.COMMANDS,
     **alternatives.COMMANDS,
+    **capabilities.COMMANDS,
     **configfiles.COMMANDS,
     **debconf.COMMANDS,
     **diversions.COMMANDS,

@@ -252,8 +252,8 @@ class World:
                 self.remove(f"/{real}/{name}")
         self._changes[real] = None
 
-    def change(self, path: str, **fields: int) -> bool:
-        """Change ``mode``, ``uid`` or ``gid`` of what is at ``path``; False if that cannot be done."""
+    def change(self, path: str, **fields: int | bytes) -> bool:
+        """Change ``mode``, ``uid``, ``gid`` or ``capability`` of what is at ``path``; False if that cannot be done."""
         real = self.locate(path)
         entry = self.entry(real)
         if entry is None:
