@@ -307,7 +307,5 @@ COMMANDS: dict[str, Emulation] = {
     "perl": _perl,
     "mountpoint": _mountpoint,
     "selinuxenabled": _false,
-    # Capabilities are not given here; scripts then set the user or group bit instead.
-    "setcap": _false,
     "getcap": _false,
 }
