@@ -6,6 +6,7 @@ from hypothesis import strategies as st
 
 from layerforge.errors import LayerError
 from layerforge.sources.debian.control import Relation
+from layerforge.sources.debian.deb import ControlFile
 from layerforge.sources.debian.ownership import Claimant, Claims, order_claims, settle_ownership
 from layerforge.sources.debian.rootstate import DebFacts, Library, Listed
 
@@ -58,3 +59,23 @@ def test_folders_are_shared_and_links_are_not() -> None:
     assert claims.claim("usr/link", "symlink", one)
     with pytest.raises(LayerError, match="package two: usr/link is also a file of package one"):
         claims.claim("usr/link", "symlink", two)
+
+
+@pytest.mark.parametrize("order", [(0, 1), (1, 0)])
+@pytest.mark.parametrize(
+    ("script", "hint"),
+    [
+        (b"dpkg-divert --add --package new --rename $bin/tool", "new moves the other one's file out of the way"),
+        (b"dpkg-divert --add --package new --rename /etc/else", "dpkg would refuse to install these packages together"),
+        (b"echo tool", "dpkg would refuse to install these packages together"),
+    ],
+)
+def test_a_file_that_one_of_them_diverts_is_refused_with_the_reason(
+    order: tuple[int, int], script: bytes, hint: str
+) -> None:
+    paths = (Listed("usr/bin/tool", "file", 0o755),)
+    old = DebFacts("old", {"Package": "old"}, {}, paths=paths)
+    new = DebFacts("new", {"Package": "new"}, {"preinst": ControlFile(0o755, script)}, paths=paths)
+    with pytest.raises(LayerError, match="usr/bin/tool is also a file of package") as caught:
+        settle_ownership([(old, new)[index] for index in order])
+    assert caught.value.hint.startswith(hint)

@@ -18,14 +18,23 @@ from layerforge.sources.debian.rootstate import DebFacts
 
 _HINT = "dpkg would refuse to install these packages together: ask for one of them only"
 
+_DIVERTED = (
+    "{} moves the other one's file out of the way (dpkg-divert in its preinst), which is not done for files in layers: "
+    "ask for one of them only, or build upon a base image that has both"
+)
+
 
 class Claimant(msgspec.Struct, frozen=True):
-    """A package that ships files: dpkg's name of it (``record``), and whose files it may replace."""
+    """A package that ships files: dpkg's name of it (``record``), and whose files it may replace.
+
+    ``diverting`` is its ``preinst`` if that calls ``dpkg-divert``.
+    """
 
     record: str
     name: str
     version: str
     replaces: tuple[Relation, ...] = ()
+    diverting: bytes = b""
 
     def does_replace(self, other: Claimant) -> bool:
         """Whether files of this package take the place of those of ``other``."""
@@ -41,12 +50,14 @@ def parse_claimant(control: Mapping[str, ControlFile]) -> Claimant:
     Raises:
         LayerError: the control file names no package.
     """
-    return _claimant(record_name(control), parse_fields(control["control"].content.decode("utf-8", "replace")))
+    return _claimant(record_name(control), parse_fields(control["control"].content.decode("utf-8", "replace")), control)
 
 
-def _claimant(record: str, fields: Mapping[str, str]) -> Claimant:
+def _claimant(record: str, fields: Mapping[str, str], control: Mapping[str, ControlFile]) -> Claimant:
     replaces = tuple(relation for group in parse_relations(fields.get("Replaces", "")) for relation in group)
-    return Claimant(record, fields["Package"], fields.get("Version", ""), replaces)
+    preinst = control["preinst"].content if "preinst" in control else b""
+    diverting = preinst if b"dpkg-divert" in preinst else b""
+    return Claimant(record, fields["Package"], fields.get("Version", ""), replaces, diverting)
 
 
 def order_claims(claimants: Sequence[Claimant]) -> list[int]:
@@ -110,7 +121,7 @@ class Claims:
             raise LayerError(f"{path} is there twice", where=f"package {claimant.record}")
         if owner.does_replace(claimant):
             return False
-        raise self._conflict(f"{path} is also a file of", claimant, owner, hint=_HINT)
+        raise self._conflict(f"{path} is also a file of", claimant, owner, hint=_advise(path, claimant, owner))
 
     def is_owner(self, claimant: Claimant, path: str) -> bool:
         """Whether ``claimant`` owns the file or link ``path``."""
@@ -130,6 +141,15 @@ class Claims:
         return LayerError(f"{what} {package}", where=f"package {claimant.record}", hint=hint)
 
 
+def _advise(path: str, *claimants: Claimant) -> str:
+    """What to do about a file that all of ``claimants`` ship. Scripts may put the folder into a variable."""
+    name = path.rpartition("/")[2].encode("utf-8", "surrogateescape")
+    for claimant in claimants:
+        if name in claimant.diverting:
+            return _DIVERTED.format(claimant.name)
+    return _HINT
+
+
 class Settlement(msgspec.Struct, frozen=True):
     """Facts without what packages have lost to others, and by record the paths lost (as shipped) and their owners."""
 
@@ -143,7 +163,7 @@ def settle_ownership(facts: Sequence[DebFacts]) -> Settlement:
     Raises:
         LayerError: packages that do not fit together, as :meth:`Claims.claim`.
     """
-    claimants = [_claimant(package.record, package.fields) for package in facts]
+    claimants = [_claimant(package.record, package.fields, package.control) for package in facts]
     claims = Claims()
     owners: dict[str, str] = {}
     lost: dict[int, set[str]] = {}
