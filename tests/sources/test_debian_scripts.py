@@ -64,6 +64,7 @@ TEXT_COMMANDS = [
     "sed -n '/^root/p' f",
     "sed -n 's|^root:\\([^:]*\\):.*|\\1|p' f",
     "sed '2,4d' f; sed '$d' f; sed -n '2,/key2/p' f",
+    "sed '0,/^#/d' f; sed '0,/root/ s/root/x/' f",
     "sed -E 's/([a-z]+)2?=(.)/\\2\\1&/' f",
     "sed 's/x/&&/2;s,/,|,g' f; sed 2q f; sed '/key2/a after' f; sed '/^root/!d' f; sed '1i\\\nfirst' f",
     "sed '/root/{s/root/a/;s/$/!/}' f; sed y/ab/AB/ f",
@@ -272,6 +273,27 @@ def test_questions_have_their_defaults() -> None:
     db_stop"""
     found = state(package(templates=templates, config=config, postinst=script))
     assert text(found, "zone") == "UTC\na, b\na\nnone\n" and not found.warnings
+
+
+def test_paper_is_that_of_the_default_locale() -> None:
+    templates = "Template: libpaper/defaultpaper\nType: select\nChoices: letter, a4\n"
+    script = ". /usr/share/debconf/confmodule\ndb_get libpaper/defaultpaper\necho $RET > /etc/papersize"
+    assert text(state(package("libpaper1", postinst=script, templates=templates)), "etc/papersize") == "a4\n"
+
+
+def test_git_learns_about_large_files() -> None:
+    git, program = package("git", {"usr/bin/git": b"\0"}), {"usr/bin/git-lfs": b"\0"}
+    script = "git lfs install --system"
+    found = state(git, package("git-lfs", program, postinst=f"{script} --skip-repo > /dev/null 2>&1"))
+    assert text(found, "etc/gitconfig").splitlines()[:2] == ['[filter "lfs"]', "\tclean = git-lfs clean -- %f"]
+    assert found.warnings == ()
+    again = state(git, package("git-lfs", program, postinst=f"{script}; {script}"))
+    assert text(again, "etc/gitconfig") == text(found, "etc/gitconfig")
+    assert "etc/gitconfig" not in state(package("git-lfs", program, postinst=script)).entries
+    other = state(package("git", {"usr/bin/git": b"\0"}, postinst="git config --system a.b c"))
+    assert [str(warning) for warning in other.warnings] == [
+        'git: its postinst runs "git config --system a.b c": not done here (this use of git is not emulated)'
+    ]
 
 
 def test_triggers_reach_scripts_once() -> None:

@@ -208,12 +208,16 @@ def test_facts_of_a_package(tmp_path: Path) -> None:
         file_member("./usr/share/other", b"x"),
         file_member("./lib/x86_64-linux-gnu/libscript.so", b"/* GNU ld script */"),
     ]
-    control = {"conffiles": b"/etc/p.conf\n/etc/gone\n"}
+    control = {"conffiles": b"/etc/p.conf\n/etc/gone\nremove-on-upgrade /etc/old\n"}
     path = tmp_path / "x.deb"
     path.write_bytes(make_deb({"Package": "p", "Multi-Arch": "same"}, members, control=control))
     read = read_facts(path)
     assert read.record == "p:amd64"
-    assert read.conffiles == (("etc/p.conf", hashlib.md5(b"setting").hexdigest()), ("etc/gone", "newconffile"))
+    assert read.conffiles == (
+        ("etc/p.conf", hashlib.md5(b"setting").hexdigest()),
+        ("etc/gone", "newconffile"),
+        ("etc/old", "newconffile remove-on-upgrade"),
+    )
     assert read.files == {"usr/share/base-files/motd": b"hello"}
     assert read.libraries == ()
     assert [(item.path, item.kind, item.mode, item.size, item.shipped) for item in read.paths] == [

@@ -81,7 +81,7 @@ class FactCollector:
 
     def finish(self) -> DebFacts:
         """The facts, once every entry has been read."""
-        sums = tuple((name, self._sums.get(name, "newconffile")) for name in self._conffiles)
+        sums = tuple((name, self._sums.get(name, "newconffile") + flag) for name, flag in self._conffiles.items())
         return DebFacts(
             record=self._record,
             fields=self._fields,
@@ -127,10 +127,20 @@ def library_folders(triplet: str) -> tuple[str, ...]:
     return (*((f"usr/lib/{triplet}",) if triplet else ()), "usr/lib", "usr/lib64")
 
 
-def _conffiles(control: Mapping[str, ControlFile]) -> dict[str, None]:
-    """Conffiles in dpkg's order; ``remove-on-upgrade`` ones are not installed."""
+def _conffiles(control: Mapping[str, ControlFile]) -> dict[str, str]:
+    """Conffiles in dpkg's order, each with what its line of the status ends with.
+
+    ``remove-on-upgrade`` ones are not shipped: dpkg notes them, and removes them on the next upgrade.
+    """
     lines = control["conffiles"].content.decode().split("\n") if "conffiles" in control else []
-    return {line.strip().lstrip("/"): None for line in lines if line.startswith("/")}
+    found: dict[str, str] = {}
+    for line in lines:
+        flag, _, path = line.strip().rpartition(" /")
+        if flag == "remove-on-upgrade":
+            found[path] = f" {flag}"
+        elif line.startswith("/"):
+            found[line.strip().lstrip("/")] = ""
+    return found
 
 
 def _is_library(path: str, folders: tuple[str, ...]) -> bool:

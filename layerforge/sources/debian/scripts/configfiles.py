@@ -1,4 +1,4 @@
-"""Programs that look after configuration files: ucf(1), and those of locales."""
+"""Programs that look after configuration files: ucf(1), git-lfs-install(1), and those of locales."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import hashlib
 from typing import TYPE_CHECKING
 
 from layerforge.shell.evaluate import Call
-from layerforge.shell.values import Status, is_known
+from layerforge.shell.values import UNKNOWN, Status, is_known
 from layerforge.sources.debian.rootstate import link_entry
 from layerforge.sources.debian.scripts.calls import Emulation, done, split_options
 
@@ -87,6 +87,34 @@ def _enable(machine: Machine, call: Call) -> Status:
     return status
 
 
+_LFS = """\
+[filter "lfs"]
+	clean = git-lfs clean -- %f
+	smudge = git-lfs smudge -- %f
+	process = git-lfs filter-process
+	required = true
+"""
+"""What git is told about files that are kept elsewhere (git-lfs-install(1))."""
+
+
+def _git(machine: Machine, call: Call) -> Status:
+    """``git lfs install --system`` tells git about its filter; other calls are not emulated."""
+    if machine.locate("git") == "":
+        return 127
+    if call.arguments[:2] != ("lfs", "install") or "--system" not in call.arguments:
+        call.unsure("this use of git is not emulated")
+        call.write(UNKNOWN)
+        return None
+    if machine.locate("git-lfs") == "":
+        return 1
+    known = machine.world.read_text("/etc/gitconfig") or ""
+    if not is_known(known):
+        call.unsure("the content of /etc/gitconfig is not known")
+    elif '[filter "lfs"]' not in known:
+        machine.world.write_text("/etc/gitconfig", known + _LFS)
+    return 0
+
+
 COMMANDS: dict[str, Emulation] = {
     "ucf": _ucf,
     "ucfr": _ucfr,
@@ -94,6 +122,7 @@ COMMANDS: dict[str, Emulation] = {
     "a2ensite": _enable,
     "a2enconf": _enable,
     "ucfq": done,
+    "git": _git,
     "locale-gen": _locale_gen,
     "update-locale": _update_locale,
     "validlocale": done,

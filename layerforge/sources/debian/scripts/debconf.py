@@ -21,6 +21,9 @@ _NOT_SHOWN = 30
 """db_input's status for a question that is not asked."""
 _NO_SUCH = 10
 
+_COMPUTED = {"libpaper/defaultpaper": "a4"}
+"""Defaults that a package's ``config`` works out: the paper of the locale C is 210 by 297 mm (locale(5))."""
+
 
 class Answers:
     """The questions that are known, with their fields, values and flags."""
@@ -57,7 +60,7 @@ class Answers:
         if question in self._values:
             return self._values[question]
         fields = self._templates.get(question)
-        return None if fields is None else fields.get("default", "")
+        return None if fields is None else fields.get("default", "") or _COMPUTED.get(question, "")
 
     def set(self, question: str, value: str) -> None:
         """Answer a question."""

@@ -132,6 +132,7 @@ class Editing:
         letter = self._peek()
         self._position += 1
         command = _Command(first, last, negated, letter)
+        command.active = first == _Address(0)  # GNU's 0,/x/: x may be on the first line already
         if letter == "{":
             command.block = self._block(end=True)
         elif letter in "sy" and letter:
