@@ -19,6 +19,7 @@ SETS: dict[str, tuple[str, ...]] = {
     "gtk": ("libgtk-3-0", "librsvg2-common", "gdk-pixbuf", "adwaita-icon-theme", "glib-networking"),
     "ssh": ("openssh-client", "rsync", "gnupg"),
     "locales": ("locales", "procps", "less", "vim-tiny"),
+    "blas": ("libopenblas0", "liblapack3", "fakeroot"),
     "mpi": ("libopenmpi-dev",),
     "java": ("default-jre-headless",),
     "servers": ("nginx-light", "redis-server"),

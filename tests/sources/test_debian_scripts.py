@@ -10,7 +10,7 @@ import pytest
 
 from layerforge.layers.root_state import RootState, root_state
 from layerforge.sources.debian.deb import ControlFile
-from layerforge.sources.debian.loader import decode_cache, encode_cache
+from layerforge.sources.debian.loader_cache import CacheEntry, LoaderCache, decode_cache, encode_cache
 from layerforge.sources.debian.rootstate import DebFacts, Library, Listed, Origin, RootBase
 from layerforge.sources.debian.scripts.configure import configure
 from layerforge.sources.debian.scripts.order import configuration_order
@@ -363,6 +363,9 @@ def test_scripts_in_other_languages_are_said() -> None:
 # -- upon a base ----------------------------------------------------------------------------------------------------
 
 
+LIBRARIES = "usr/lib/x86_64-linux-gnu"
+
+
 def base() -> RootBase:
     contents = {
         **ACCOUNTS,
@@ -370,19 +373,29 @@ def base() -> RootBase:
         "var/lib/dpkg/info/base.postinst": b'#!/bin/sh\n[ "$1" = triggered ] && echo "$2" > /told\n',
         "var/lib/dpkg/info/base.triggers": b"interest /usr/share/x\n",
         "var/lib/dpkg/triggers/File": b"/usr/share/x base\n",
-        "etc/ld.so.cache": encode_cache({"libbase.so.1": "/lib/x86_64-linux-gnu/libbase.so.1"}, 0x303),
+        "etc/ld.so.cache": encode_cache(
+            LoaderCache((CacheEntry("libbase.so.1", f"/{LIBRARIES}/libbase.so.1", 0x303),), "the base's writer")
+        ),
         "etc/ssl/certs/ca-certificates.crt": b"BUNDLE\n",
         "etc/ca-certificates.conf": b"mozilla/X.crt\n",
     }
     paths = {path: Listed(path, "dir", 0o755) for path in (*FOLDERS, "etc/ssl", "etc/ssl/certs", "usr/local")}
     paths |= {path: Listed(path, "file", 0o644, size=len(data)) for path, data in contents.items()}
+    library = f"{LIBRARIES}/libbase.so.1.2"
+    paths[library] = Listed(library, "file", 0o644, size=9)
+    paths[f"{LIBRARIES}/libbase.so.1"] = Listed(f"{LIBRARIES}/libbase.so.1", "symlink", 0o777, target="libbase.so.1.2")
     return RootBase(paths, contents)
 
 
 def test_a_base_is_added_to() -> None:
     added = package("new", files={"usr/share/x/y": b"1"}, postinst="adduser --system new; touch /usr/bin/made")
-    library = Library("usr/lib/x86_64-linux-gnu", "libnew.so.2", "libnew.so.2")
-    added = DebFacts(added.record, added.fields, added.control, (), (library,), added.files, added.paths)
+    library = Library(LIBRARIES, "libnew.so.2", "libnew.so.2")
+    paths = (
+        *added.paths,
+        Listed(f"{LIBRARIES}/libnew.so.2", "file", 0o644, size=9),
+        Listed(f"{LIBRARIES}/libbase.so", "symlink", 0o777, target="libbase.so.1"),
+    )
+    added = DebFacts(added.record, added.fields, added.control, (), (library,), added.files, paths)
     found = state(added, base=base())
     assert not found.warnings
     assert text(found, "etc/passwd") == PASSWD.decode() + "new:x:100:65534::/nonexistent:/usr/sbin/nologin\n"
@@ -391,7 +404,9 @@ def test_a_base_is_added_to() -> None:
         "Package: new",
     ]
     assert text(found, "told") == "/usr/share/x\n"
-    assert set(decode_cache(found.entries["etc/ld.so.cache"].content, "amd64")) == {"libbase.so.1", "libnew.so.2"}
+    cache = decode_cache(found.entries["etc/ld.so.cache"].content)
+    assert [entry.soname for entry in cache.entries] == ["libnew.so.2", "libbase.so.1", "libbase.so"]
+    assert cache.writer == "the base's writer"
     assert not {"etc/machine-id", "etc/ssl/certs/ca-certificates.crt"} & found.entries.keys()
 
 

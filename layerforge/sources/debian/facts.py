@@ -10,10 +10,11 @@ from pathlib import Path
 
 import msgspec
 
+from layerforge.errors import LayerError
 from layerforge.oci import Digest
 from layerforge.sources.debian.control import parse_fields
 from layerforge.sources.debian.deb import ControlFile, DebEntry, DebFile, read_entries
-from layerforge.sources.debian.loader import TRIPLETS
+from layerforge.sources.debian.loader import TRIPLETS, is_library_name
 from layerforge.sources.debian.placement import merge, merge_path, record_name
 from layerforge.sources.debian.rootstate import DebFacts, Library, Listed
 from layerforge.sources.debian.soname import SonameReader
@@ -21,6 +22,9 @@ from layerforge.sources.debian.wanted import REVISION, Wanted
 
 TOPIC = f"deb-facts-{REVISION}"
 """The store's topic for kept facts, by the package's digest."""
+
+_DEBUG = "usr/lib/debug/"
+"""Where the debugging information of libraries lies under the libraries' names."""
 
 
 class FactCollector:
@@ -51,7 +55,7 @@ class FactCollector:
         self._paths.append(Listed(path, entry.kind, entry.mode, entry.uid, entry.gid, entry.size, target, shipped))
         if entry.kind != "file":
             return content
-        is_library = _is_library(path, self._folders)
+        is_library = is_library_name(path.rpartition("/")[2]) and not path.startswith(_DEBUG)
         is_wanted = self._wanted.wants(path, entry.path, entry.size)
         if not is_library and not is_wanted and entry.path not in self._conffiles:
             return content
@@ -76,8 +80,16 @@ class FactCollector:
             self._sums[shipped] = digest.hexdigest()
         if is_wanted:
             self._files[path] = b"".join(kept)
-        if library is not None and (soname := library.finish()):
+        if library is not None and (soname := self._finish(library, folder)) is not None:
             self._libraries.append(Library(folder, filename, soname))
+
+    def _finish(self, library: SonameReader, folder: str) -> str | None:
+        try:
+            return library.finish()
+        except LayerError:
+            if folder in self._folders:
+                raise
+            return None  # a sample, or for a machine that is none of ours
 
     def finish(self) -> DebFacts:
         """The facts, once every entry has been read."""
@@ -141,9 +153,3 @@ def _conffiles(control: Mapping[str, ControlFile]) -> dict[str, str]:
         elif line.startswith("/"):
             found[line.strip().lstrip("/")] = ""
     return found
-
-
-def _is_library(path: str, folders: tuple[str, ...]) -> bool:
-    """What ldconfig takes for a library: ``lib*`` or ``ld-*`` with ``.so`` in its name (elf/ldconfig.c)."""
-    folder, _, filename = path.rpartition("/")
-    return ".so" in filename and filename.startswith(("lib", "ld-", "ld.so")) and folder in folders

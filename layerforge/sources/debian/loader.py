@@ -1,18 +1,20 @@
-"""The dynamic loader's cache, ``/etc/ld.so.cache``, as ldconfig would write it.
+"""The dynamic loader's cache, ``/etc/ld.so.cache``, and the links to libraries, as ldconfig would make them.
 
 The loader finds Debian's libraries without it, but ``ldconfig -p``, which ``ctypes.util.find_library`` asks, does not,
-and folders named in ``/etc/ld.so.conf.d`` are found only through it. Format: glibc, ``sysdeps/generic/dl-cache.h``,
-``cache_file_new``; order: ``elf/cache.c``, ``compare``.
+and folders named in ``/etc/ld.so.conf.d`` are found only through it. Source: glibc, ``elf/ldconfig.c``: ``search_dir``,
+``create_links``, ``add_dir_1``, ``parse_conf``.
 """
 
 from __future__ import annotations
 
-import functools
-import re
-import struct
-from collections.abc import Iterable, Mapping
+import fnmatch
+from collections.abc import Callable, Iterator
+from typing import Protocol
 
-from layerforge.sources.debian.rootstate import DebFacts, Entries, Library, file_entry
+import msgspec
+
+from layerforge.sources.debian.loader_cache import CacheEntry, LoaderCache, compare_names, encode_cache
+from layerforge.sources.debian.rootstate import Entries, file_entry, link_entry
 
 TRIPLETS = {
     "amd64": "x86_64-linux-gnu",
@@ -25,138 +27,150 @@ TRIPLETS = {
 }
 """The multiarch triplet of each architecture (https://wiki.debian.org/Multiarch/Tuples)."""
 
-_FLAGS = {"amd64": 0x303, "arm64": 0xA03, "armhf": 0x903, "i386": 0x803, "ppc64el": 0x503, "s390x": 0x403}
-_FLAGS["riscv64"] = 0x1003
-_MAGIC = b"glibc-ld.so.cache1.1"
-_HEADER = struct.Struct("<20sIIB3xI12x")
-_ENTRY = struct.Struct("<iIIIQ")
-_SECTION = struct.Struct("<IIIIII")
-_EXTENSION_MAGIC = 0xEAA42174
-_LITTLE_ENDIAN = 2
-
+FLAGS = {"amd64": 0x303, "arm64": 0xA03, "armhf": 0x903, "i386": 0x003, "ppc64el": 0x503, "s390x": 0x403}
+"""How a cache marks libraries of each architecture (glibc, ``sysdeps/generic/ldconfig.h``)."""
+FLAGS["riscv64"] = 0x1003
 
 CACHE = "etc/ld.so.cache"
+_CONFIGURATION = "/etc/ld.so.conf"
+_HWCAPS = "glibc-hwcaps"
+_DEPTH = 8
+"""How deep configuration files may include each other; ldconfig itself goes on until it has no more files."""
 
 
-def loader_state(
-    facts: Iterable[DebFacts],
-    architecture: str,
-    files: Mapping[str, bytes] | None = None,
-    known: Mapping[str, str] | None = None,
-) -> Entries:
-    """The cache over all packages. ldconfig would also make missing links; Policy 8.1 has packages ship them.
+class Root(Protocol):
+    """What is looked at of a root; paths are absolute or relative to it, and links in them are followed."""
 
-    ``files`` are the contents below ``etc`` where packages' own are not all; ``known`` are the paths by soname of a
-    cache that is added to, as :func:`decode_cache` reads it.
+    def names(self, folder: str) -> list[str]:
+        """The names in a folder, sorted."""
+
+    def kind(self, path: str, *, follow: bool = True) -> str | None:
+        """``file``, ``dir``, ``symlink`` or nothing."""
+
+    def real(self, path: str) -> str:
+        """``path`` with every link resolved, absolute."""
+
+    def read(self, path: str) -> bytes | None:
+        """A file's content; None if there is no such file or its content is not known."""
+
+
+Sonames = Callable[[str], str | None]
+"""The DT_SONAME of the library at a resolved, absolute path; empty if it has none, None if it is no library."""
+
+
+class _Folder(msgspec.Struct, frozen=True):
+    path: str
+    hwcaps: str = ""
+
+
+class _Library(msgspec.Struct, frozen=True):
+    """What a folder has for one name: ``filename``, and whether that is a link made for that name."""
+
+    filename: str
+    is_link: bool
+
+
+def loader_state(root: Root, sonames: Sonames, architecture: str, *, known: LoaderCache, writer: str = "") -> Entries:
+    """The cache of ``root`` and the links that it lacks.
+
+    ``known`` is the cache that a base image has: libraries that ``sonames`` says nothing about are what it says they
+    are. ``writer`` is what ldconfig writes about itself (:func:`name_writer`); empty: as in ``known``.
     """
-    packages = tuple(facts)
-    if files is None:
-        files = {path: data for package in packages for path, data in package.files.items()}
-    folders = _configured_folders(files)
-    folders += [f"/lib/{TRIPLETS[architecture]}", f"/usr/lib/{TRIPLETS[architecture]}", "/lib", "/usr/lib"]
-    found: dict[str, str] = {}
-    by_folder: dict[str, list[Library]] = {}
-    for package in packages:
-        for library in package.libraries:
-            by_folder.setdefault(library.folder, []).append(library)
-    seen: set[str] = set()
-    for folder in (*folders, "/lib64", "/usr/lib64"):
-        real = _real(folder)
-        if real in seen:
-            continue
-        seen.add(real)
-        for library in sorted(by_folder.get(real, ()), key=lambda item: item.filename):
-            found.setdefault(library.soname, f"{folder}/{library.soname}")
-    ranks = {folder: rank for rank, folder in enumerate(folders)}
-    for soname, path in (known or {}).items():
-        rank = ranks.get(path.rpartition("/")[0], len(ranks))
-        if soname not in found or rank < ranks.get(found[soname].rpartition("/")[0], len(ranks)):
-            found[soname] = path
-    return {CACHE: file_entry(encode_cache(found, _FLAGS[architecture], _name_writer(packages)))}
+    named = {root.real(entry.path): entry.soname for entry in known.entries}
+    flags = FLAGS[architecture]
+
+    def find_soname(path: str) -> str | None:
+        found = sonames(path)
+        return named.get(path) if found is None else found
+
+    entries: Entries = {}
+    listed: dict[CacheEntry, None] = {}
+    for folder in _folders(root, architecture):
+        for soname, library in _search(root, folder, find_soname).items():
+            filename = library.filename if folder.hwcaps else soname
+            listed[CacheEntry(soname, f"{folder.path}/{filename}", flags, folder.hwcaps)] = None
+            if not folder.hwcaps and not library.is_link and _lacks_link(root, folder.path, library.filename, soname):
+                entries[f"{root.real(folder.path)}/{soname}".lstrip("/")] = link_entry(library.filename)
+    for entry in known.entries:
+        if root.kind(entry.path) == "file":
+            listed.setdefault(entry)
+    entries[CACHE] = file_entry(encode_cache(LoaderCache(tuple(listed), writer or known.writer)))
+    return entries
 
 
-def _name_writer(packages: Iterable[DebFacts]) -> str:
-    """What ldconfig writes at the cache's end about itself: ``PKGVERSION`` and ``RELEASE`` of Debian's glibc."""
-    version = next((package.fields["Version"] for package in packages if package.name == "libc-bin"), "")
+def name_writer(version: str) -> str:
+    """What ldconfig writes about itself: ``PKGVERSION`` and ``RELEASE`` of Debian's glibc with this version."""
     return f"ldconfig (Debian GLIBC {version}) stable release version {version.partition('-')[0]}" if version else ""
 
 
-def _configured_folders(files: Mapping[str, bytes]) -> list[str]:
-    """Folders of ``/etc/ld.so.conf.d/*.conf``, in the order in which ldconfig reads them."""
-    folders: list[str] = []
-    for path in sorted(files):
-        if re.fullmatch(r"etc/ld\.so\.conf\.d/[^/]+\.conf", path):
-            lines = (line.partition("#")[0].strip() for line in files[path].decode("utf-8", "replace").splitlines())
-            folders += [line.rstrip("/") for line in lines if line.startswith("/")]
-    return folders
+def is_library_name(name: str) -> bool:
+    """Whether ldconfig looks at a file of this name (``sysdeps/generic/dl-is_dso.h``)."""
+    return ".so" in name and name.startswith(("lib", "ld-", "ld.so.", "ld64.so."))
 
 
-def _real(folder: str) -> str:
-    return folder.lstrip("/") if folder.startswith("/usr/") else f"usr{folder}"
-
-
-def encode_cache(libraries: Mapping[str, str], flags: int, writer: str = "") -> bytes:
-    """The cache that maps each soname to its path. ``writer`` is what made it, for people to read."""
-    names = sorted(libraries, key=functools.cmp_to_key(_compare), reverse=True)
-    start = _HEADER.size + _ENTRY.size * len(names)
-    strings, offsets = _pack_strings({*names, *libraries.values()})
-    entries = [_ENTRY.pack(flags, start + offsets[name], start + offsets[libraries[name]], 0, 0) for name in names]
-    body = b"".join(entries) + strings
-    if not writer:
-        return _HEADER.pack(_MAGIC, len(names), len(strings), _LITTLE_ENDIAN, 0) + body
-    body += bytes(-(_HEADER.size + len(body)) % 4)
-    extension = _HEADER.size + len(body)
-    text = writer.encode()
-    section = _SECTION.pack(_EXTENSION_MAGIC, 1, 0, 0, extension + _SECTION.size, len(text))
-    return _HEADER.pack(_MAGIC, len(names), len(strings), _LITTLE_ENDIAN, extension) + body + section + text
-
-
-def _pack_strings(strings: Iterable[str]) -> tuple[bytes, dict[str, int]]:
-    """The strings, each once, and where each begins; one that ends another is found in it (``elf/stringtable.c``)."""
-    packed = bytearray()
-    offsets: dict[str, int] = {}
-    before = ""
-    for text in sorted(strings, key=lambda text: text[::-1], reverse=True):
-        if before.endswith(text):
-            offsets[text] = offsets[before] + len(before.encode()) - len(text.encode())
+def _search(root: Root, folder: _Folder, find_soname: Sonames) -> dict[str, _Library]:
+    """The libraries in a folder by the name that programs ask for: the newest file for each, else a link."""
+    found: dict[str, _Library] = {}
+    for name in root.names(folder.path):
+        path = f"{folder.path}/{name}"
+        if not is_library_name(name) or root.kind(path) != "file":
             continue
-        offsets[text] = len(packed)
-        packed += text.encode() + b"\0"
-        before = text
-    return bytes(packed), offsets
-
-
-def decode_cache(data: bytes, architecture: str) -> dict[str, str]:
-    """The path of each soname in a cache, those for processors with special abilities left out; empty if it is none."""
-    start = data.find(_MAGIC)
-    if start < 0 or len(data) < start + _HEADER.size:
-        return {}
-    body = data[start:]
-    count = _HEADER.unpack_from(body)[1]
-    found: dict[str, str] = {}
-    for number in range(min(count, (len(body) - _HEADER.size) // _ENTRY.size)):
-        flags, key, value, _, special = _ENTRY.unpack_from(body, _HEADER.size + number * _ENTRY.size)
-        if flags == _FLAGS[architecture] and not special:
-            name, path = (body[at : body.find(b"\0", at)].decode("utf-8", "replace") for at in (key, value))
-            found.setdefault(name, path)
+        soname = find_soname(root.real(path))
+        if soname is None:
+            continue
+        soname = soname or name
+        is_link = root.kind(path, follow=False) == "symlink"
+        # libx.so is for the linker where libx.so.1 is its soname; any other link is as good as the file.
+        is_link = is_link and (name == soname or (name.endswith(".so") and soname.startswith(name)))
+        library = _Library(name, is_link)
+        soname = name if is_link else soname
+        other = found.get(soname)
+        if other is None or (
+            compare_names(other.filename, name) < 0 if is_link == other.is_link else other.is_link and not is_link
+        ):
+            found[soname] = library
     return found
 
 
-def _compare(left: str, right: str) -> int:
-    """glibc's ``_dl_cache_libcmp``: numbers inside names compare as numbers, and above other characters."""
-    first, second = _pieces(left), _pieces(right)
-    for a, b in zip(first, second, strict=False):
-        if a == b:
+def _lacks_link(root: Root, folder: str, filename: str, soname: str) -> bool:
+    """Whether there is to be a link to ``filename`` under the name ``soname``."""
+    link = f"{folder}/{soname}"
+    if root.real(link) == root.real(f"{folder}/{filename}"):
+        return False
+    if soname.startswith(("ld-", "ld.so.", "ld64.so.")) and root.kind(link):
+        return False  # the loader itself is never replaced
+    return root.kind(link, follow=False) in ("", "symlink")
+
+
+def _folders(root: Root, architecture: str) -> Iterator[_Folder]:
+    """Where ldconfig looks: each folder once, in its order, under the first of its names."""
+    triplet = TRIPLETS[architecture]
+    system = (f"/lib/{triplet}", f"/usr/lib/{triplet}", "/lib", "/usr/lib")  # of Debian's ldconfig: no /lib64
+    seen: set[str] = set()
+    for folder in (*_configured(root, _CONFIGURATION, 0), *system):
+        real = root.real(folder)
+        if root.kind(folder) != "dir" or real in seen:
             continue
-        if isinstance(a, int) and isinstance(b, int):
-            return -1 if a < b else 1
-        if isinstance(a, int):
-            return 1
-        if isinstance(b, int):
-            return -1
-        return -1 if a < b else 1
-    return (len(first) > len(second)) - (len(first) < len(second))
+        seen.add(real)
+        yield _Folder(folder)
+        for name in root.names(f"{folder}/{_HWCAPS}"):
+            path = f"{folder}/{_HWCAPS}/{name}"
+            if root.kind(path) == "dir" and not name.startswith(".") and ":" not in name:
+                seen.add(root.real(path))
+                yield _Folder(path, name)
 
 
-def _pieces(name: str) -> list[int | str]:
-    return [int(piece) if piece.isdigit() else piece for piece in re.findall(r"\d+|\D", name)]
+def _configured(root: Root, path: str, depth: int) -> Iterator[str]:
+    """The folders that a configuration file names, and those that it includes."""
+    text = (root.read(path) or b"").decode("utf-8", "replace")
+    for line in text.splitlines():
+        words = line.partition("#")[0].strip()
+        first, _, rest = words.partition(" ")
+        if first == "include" and depth < _DEPTH:
+            for pattern in rest.split():
+                folder, _, name = pattern.rpartition("/")
+                folder = folder if pattern.startswith("/") else f"{path.rpartition('/')[0]}/{folder}".rstrip("/")
+                for found in fnmatch.filter(root.names(folder), name):
+                    yield from _configured(root, f"{folder}/{found}", depth + 1)
+        elif words.startswith("/"):
+            yield words.partition("=")[0].rstrip().rstrip("/")

@@ -51,7 +51,10 @@ def folder_entry(mode: int = 0o755, gid: int = 0) -> RootEntry:
 
 
 class Library(msgspec.Struct, frozen=True):
-    """A shared library in a folder (relative to the root, ``usr/lib/x86_64-linux-gnu``) under its file name."""
+    """A shared library in a folder (relative to the root, ``usr/lib/x86_64-linux-gnu``) under its file name.
+
+    ``soname`` is its DT_SONAME, empty if it has none.
+    """
 
     folder: str
     filename: str

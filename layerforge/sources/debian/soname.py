@@ -26,7 +26,7 @@ _TABLE_LIMIT = 1 << 20
 
 
 class SonameReader:
-    """Is fed one file in chunks; :meth:`finish` tells its soname. ``filename`` is for libraries without one."""
+    """Is fed one file in chunks; :meth:`finish` tells its soname. ``filename`` is for messages."""
 
     def __init__(self, filename: str, architecture: str) -> None:
         self._filename = filename
@@ -55,25 +55,25 @@ class SonameReader:
         if begin < min(offset + size, self._seen):
             self._table += chunk[begin - start : offset + size - start]
 
-    def finish(self) -> str:
-        """The soname, the file name if the library has none; empty when it is no library of the architecture.
+    def finish(self) -> str | None:
+        """The soname, empty if the library has none; None when it is no library of the architecture.
 
         Raises:
             LayerError: a damaged library.
         """
         if not self._is_elf:
-            return ""
+            return None
         try:
             return self._read_soname()
         except (struct.error, IndexError, ValueError) as error:
             raise LayerError(f"{self._filename} is a damaged library: {error}") from error
 
-    def _read_soname(self) -> str:
+    def _read_soname(self) -> str | None:
         if self._machine is not None and self._unpack("H", 18)[0] != self._machine:
-            return ""
+            return None
         found = self._find_dynamic()
         if found is None:
-            return ""
+            return None
         offset, size = found
         inside = offset + size <= len(self._head)
         table = self._head[offset : offset + size] if inside else self._table
@@ -86,7 +86,7 @@ class SonameReader:
                 break
             values.setdefault(tag, value)
         if _DT_SONAME not in values:
-            return self._filename
+            return ""
         return self._read_name(self._locate(values[_DT_STRTAB]) + values[_DT_SONAME])
 
     def _read_name(self, start: int) -> str:
@@ -133,7 +133,7 @@ class SonameReader:
         return struct.unpack_from(self._order + form, self._head, offset)
 
 
-def read_soname(data: bytes, filename: str, architecture: str) -> str:
+def read_soname(data: bytes, filename: str, architecture: str) -> str | None:
     """The soname of the library ``data``, as :class:`SonameReader` finds it."""
     reader = SonameReader(filename, architecture)
     reader.feed(data)

@@ -47,7 +47,7 @@ _PROGRAMS = ("usr/bin/", "usr/sbin/")
 
 SCRIPTS = ("preinst", "postinst", "prerm", "postrm", "config")
 
-REVISION = hashlib.sha256(repr((3, FOLDERS, SUFFIXES, LIMIT, NAMED_LIMIT)).encode()).hexdigest()[:12]
+REVISION = hashlib.sha256(repr((4, FOLDERS, SUFFIXES, LIMIT, NAMED_LIMIT)).encode()).hexdigest()[:12]
 """Names the form and the choice of facts. Raise the number in it when the code that collects them changes."""
 
 

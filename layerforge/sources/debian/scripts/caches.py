@@ -11,10 +11,13 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from layerforge.sources.debian.certificates import BUNDLE, FOLDER, LOCAL, certificate_state
-from layerforge.sources.debian.loader import CACHE, decode_cache, loader_state
+from layerforge.sources.debian.loader import CACHE, loader_state, name_writer
+from layerforge.sources.debian.loader_cache import decode_cache
 from layerforge.sources.debian.pam import pam_state
+from layerforge.sources.debian.placement import merge
 from layerforge.sources.debian.rootstate import Entries
 from layerforge.sources.debian.scripts.world import World
+from layerforge.sources.debian.soname import read_soname
 from layerforge.sources.debian.triggers import FOLDERS, TRIGGERS, Installed, trusted_by_java
 
 Maker = Callable[[World, tuple[str, ...]], Entries]
@@ -33,8 +36,21 @@ def contents(world: World, *folders: str) -> dict[str, bytes]:
 
 def _loader(world: World, arguments: tuple[str, ...]) -> Entries:
     del arguments
-    known = decode_cache(world.read(CACHE) or b"", world.architecture)
-    return loader_state(world.facts.values(), world.architecture, contents(world, "etc/ld.so.conf.d"), known)
+    named = {
+        (record, f"{library.folder}/{library.filename}"): library.soname
+        for record, package in world.facts.items()
+        for library in package.libraries
+    }
+
+    def find_soname(path: str) -> str | None:
+        origin = world.origin(path)
+        if origin is not None:
+            return named.get((origin.record, merge(origin.path)))
+        return read_soname(world.read(path) or b"", path, world.architecture)
+
+    version = next((package.fields["Version"] for package in world.facts.values() if package.name == "libc-bin"), "")
+    known = decode_cache(world.read(CACHE) or b"")
+    return loader_state(world, find_soname, world.architecture, known=known, writer=name_writer(version))
 
 
 def _certificates(world: World, arguments: tuple[str, ...]) -> Entries:

@@ -146,6 +146,12 @@ class World:
             parent, _, name = path.rpartition("/")
             self._children.setdefault(parent, set()).add(name)
 
+    def origin(self, path: str) -> Origin | None:
+        """Which file of a package is at ``path``, where no script wrote another one."""
+        real = self.locate(path)
+        item = self.item(real)
+        return item.origin if isinstance(item, RootEntry) else self._origins.get(real) if item is not None else None
+
     # -- the Files of a shell
 
     def kind(self, path: str, *, follow: bool = True) -> str | None:
