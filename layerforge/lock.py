@@ -23,9 +23,30 @@ class LockedDeb(msgspec.Struct, frozen=True):
     digest: Digest
 
 
+class LockedSource(msgspec.Struct, frozen=True):
+    """What a wheel is built from, where nobody offers the wheel itself.
+
+    ``kind`` is ``sdist`` (a source archive of an index), ``archive``, ``git`` or ``folder``. It is found at ``url``,
+    which has no credentials, or at ``path`` in the project. ``size`` is in bytes, ``digest`` that of the archive.
+    ``commit`` is what git's ``reference`` (a branch or tag, perhaps empty) meant. ``subdirectory`` is where in
+    the source the package is. What is ``editable`` is imported from the project's own folder.
+    """
+
+    kind: str
+    url: str = ""
+    path: str = ""
+    size: int = 0
+    digest: Digest | None = None
+    reference: str = ""
+    commit: str = ""
+    subdirectory: str = ""
+    editable: bool = False
+
+
 class LockedWheel(msgspec.Struct, frozen=True):
     """One wheel: ``name`` is normalised (PEP 503), ``size`` is in bytes.
 
+    It is fetched from ``url``, or lies at ``path`` in the project, or is built from ``source``: one of the three.
     ``bin`` names the layer that carries it: the package's own name for a layer of its own.
     """
 
@@ -36,6 +57,8 @@ class LockedWheel(msgspec.Struct, frozen=True):
     size: int
     digest: Digest
     bin: str
+    path: str = ""
+    source: LockedSource | None = None
 
 
 class LockedFile(msgspec.Struct, frozen=True):

@@ -7,8 +7,6 @@ Source: https://packaging.python.org/en/latest/specifications/pylock-toml/
 
 from __future__ import annotations
 
-import json
-from collections.abc import Iterable, Mapping
 from typing import Any
 
 import msgspec
@@ -16,17 +14,26 @@ import tomli
 
 from layerforge.errors import ImageError, LockError
 from layerforge.lock import Lock, LockedBase, LockedDeb, LockedFile, LockedPython, LockedWheel, PlatformLock
+from layerforge.lockentries import (
+    AGAIN,
+    Contradiction,
+    PackageEntry,
+    Packages,
+    decode_package,
+    describe_environment,
+    describe_package,
+    encode_packages,
+    read_packages,
+)
+from layerforge.locktoml import format_array, format_string, format_strings, format_table
 from layerforge.oci import Digest, convert
 
-FORMAT = 2
+FORMAT = 3
 """The revision of ``[tool.layerforge]``; raised whenever an older Layerforge would misread the file."""
 
 _HEADER = (
     "# Made by Layerforge from cog.yaml, and checked when it is read: to change it, change cog.yaml and lock again.\n"
 )
-_AGAIN = "lock again: `layerforge lock`"
-_MACHINES = {"amd64": "x86_64", "arm64": "aarch64"}
-
 
 # -- encoding --------------------------------------------------------------------------------------------------
 
@@ -41,40 +48,29 @@ def encode_lock(lock: Lock) -> bytes:
     lines = [
         _HEADER,
         'lock-version = "1.0"',
-        f"environments = {_strings(_environment(platform) for platform in lock.platforms)}",
-        f"requires-python = {_string(_requires_python(minors))}",
+        f"environments = {format_strings(describe_environment(platform.platform) for platform in lock.platforms)}",
+        f"requires-python = {format_string(_requires_python(minors))}",
         'created-by = "layerforge"',
     ]
-    if not any(platform.packages for platform in lock.platforms):
-        lines.append("packages = []")
-    for (name, version), users in sorted(_by_version(lock).items()):
-        lines += ["", "[[packages]]", f"name = {_string(name)}", f"version = {_string(version)}"]
-        if len(users) < len(lock.platforms):
-            lines.append(f"marker = {_string(' or '.join(_environment(platform) for platform, _ in users))}")
-        wheels = {wheel.filename: _encode_wheel(wheel) for _, wheel in users}
-        for _, wheel in users:
-            if wheels[wheel.filename] != _encode_wheel(wheel):
-                raise LockError(f"{wheel.filename} is not the same file for every platform", hint=_AGAIN)
-        lines.append(_array("wheels", (wheels[filename] for filename in sorted(wheels))))
-    lines += ["", "[tool.layerforge]", f"format = {FORMAT}", f"inputs = {_string(lock.inputs)}"]
+    lines += encode_packages(lock)
+    lines += ["", "[tool.layerforge]", f"format = {FORMAT}", f"inputs = {format_string(lock.inputs)}"]
     for platform in lock.platforms:
         lines += ["", *_encode_platform(platform)]
     return ("\n".join(lines) + "\n").encode()
 
 
 def _encode_platform(lock: PlatformLock) -> list[str]:
-    bins = ({"name": wheel.name, "wheel": wheel.filename, "bin": wheel.bin} for wheel in lock.packages)
     return [
         "[[tool.layerforge.platforms]]",
-        f"platform = {_string(lock.platform)}",
-        f"release = {_string(lock.release)}",
-        *([f"image = {_table(_encode_base(lock.image))}"] if lock.image else []),
-        f"python = {_table(_encode_python(lock.python))}",
-        _array("packages", map(_table, bins)),
-        _array("base", map(_encode_deb, lock.base)),
-        _array("interpreter", map(_encode_deb, lock.interpreter)),
-        _array("system", map(_encode_deb, lock.system)),
-        _array("runtime", map(_encode_runtime, lock.runtime)),
+        f"platform = {format_string(lock.platform)}",
+        f"release = {format_string(lock.release)}",
+        *([f"image = {format_table(_encode_base(lock.image))}"] if lock.image else []),
+        f"python = {format_table(_encode_python(lock.python))}",
+        format_array("packages", map(describe_package, lock.packages)),
+        format_array("base", map(_encode_deb, lock.base)),
+        format_array("interpreter", map(_encode_deb, lock.interpreter)),
+        format_array("system", map(_encode_deb, lock.system)),
+        format_array("runtime", map(_encode_runtime, lock.runtime)),
     ]
 
 
@@ -95,32 +91,12 @@ def _encode_python(python: LockedPython) -> dict[str, Any]:
 
 def _encode_deb(deb: LockedDeb) -> str:
     fields = {name: getattr(deb, name) for name in ("name", "version", "architecture", "archive", "path", "size")}
-    return _table({**fields, "sha256": deb.digest.hex})
-
-
-def _encode_wheel(wheel: LockedWheel) -> str:
-    hashes = {"sha256": wheel.digest.hex}
-    return _table({"name": wheel.filename, "url": wheel.url, "size": wheel.size, "hashes": hashes})
+    return format_table({**fields, "sha256": deb.digest.hex})
 
 
 def _encode_runtime(wheel: LockedWheel) -> str:
     fields = {name: getattr(wheel, name) for name in ("name", "version", "filename", "url", "size", "bin")}
-    return _table({**fields, "sha256": wheel.digest.hex})
-
-
-def _by_version(lock: Lock) -> dict[tuple[str, str], list[tuple[PlatformLock, LockedWheel]]]:
-    packages: dict[tuple[str, str], list[tuple[PlatformLock, LockedWheel]]] = {}
-    for platform in lock.platforms:
-        for wheel in platform.packages:
-            packages.setdefault((wheel.name, wheel.version), []).append((platform, wheel))
-    return packages
-
-
-def _environment(platform: PlatformLock) -> str:
-    system, _, rest = platform.platform.partition("/")
-    architecture = rest.partition("/")[0]
-    machine = _MACHINES.get(architecture, architecture)
-    return f"sys_platform == '{system}' and platform_machine == '{machine}'"
+    return format_table({**fields, "sha256": wheel.digest.hex})
 
 
 def _requires_python(minors: list[str]) -> str:
@@ -129,28 +105,6 @@ def _requires_python(minors: list[str]) -> str:
 
 def _version_key(minor: str) -> tuple[int, ...]:
     return tuple(int(part) if part.isdecimal() else 0 for part in minor.split("."))
-
-
-def _string(text: str) -> str:
-    return json.dumps(text, ensure_ascii=False).replace("\x7f", "\\u007f")
-
-
-def _strings(texts: Iterable[str]) -> str:
-    return f"[{', '.join(map(_string, texts))}]"
-
-
-def _table(fields: Mapping[str, Any]) -> str:
-    def encode(value: Any) -> str:
-        if isinstance(value, Mapping):
-            return _table(value)
-        return _string(value) if isinstance(value, str) else str(value)
-
-    return "{ " + ", ".join(f"{name} = {encode(value)}" for name, value in fields.items()) + " }"
-
-
-def _array(name: str, items: Iterable[str]) -> str:
-    lines = [f"    {item},\n" for item in items]
-    return f"{name} = [\n{''.join(lines)}]" if lines else f"{name} = []"
 
 
 # -- decoding --------------------------------------------------------------------------------------------------
@@ -174,12 +128,6 @@ class _Runtime(msgspec.Struct, forbid_unknown_fields=True):
     size: int
     bin: str
     sha256: str
-
-
-class _Package(msgspec.Struct, forbid_unknown_fields=True):
-    name: str
-    wheel: str
-    bin: str
 
 
 class _File(msgspec.Struct, forbid_unknown_fields=True):
@@ -209,7 +157,7 @@ class _Platform(msgspec.Struct, forbid_unknown_fields=True):
     platform: str
     release: str
     python: _Python
-    packages: tuple[_Package, ...]
+    packages: tuple[PackageEntry, ...]
     base: tuple[_Deb, ...]
     interpreter: tuple[_Deb, ...]
     system: tuple[_Deb, ...]
@@ -238,28 +186,24 @@ def decode_lock(data: bytes, path: str) -> Lock:
         text = data.decode("utf-8").replace("\r\n", "\n")
         document = tomli.loads(text)
     except UnicodeDecodeError as error:
-        raise LockError("is not UTF-8 text", where=path, hint=_AGAIN) from error
+        raise LockError("is not UTF-8 text", where=path, hint=AGAIN) from error
     except tomli.TOMLDecodeError as error:
         hint = "undo the edit (or settle the merge by locking again: `layerforge lock`)"
         raise LockError(f"is not valid TOML: {error.msg}", where=f"{path}:{error.lineno}", hint=hint) from error
     tool = _decode_tool(document, path)
     try:
         Pylock.from_dict(document)
-        wheels = _decode_packages(document)
-        platforms = tuple(_decode_platform(platform, wheels) for platform in tool.platforms)
+        packages = read_packages(document["packages"])
+        platforms = tuple(_decode_platform(platform, packages) for platform in tool.platforms)
         lock = Lock(tool.inputs, platforms)
-    except (PylockValidationError, _Contradiction, ImageError, ValueError, TypeError, KeyError) as error:
+    except (PylockValidationError, Contradiction, ImageError, ValueError, TypeError, KeyError) as error:
         where = f"{path}:{_find_line(text, str(error))}".removesuffix(":0")
-        raise LockError(f"does not hold together: {error}", where=where, hint=_AGAIN) from error
+        raise LockError(f"does not hold together: {error}", where=where, hint=AGAIN) from error
     difference = _find_difference(document, tomli.loads(encode_lock(lock).decode()), "")
     if difference:
         where = f"{path}:{_find_line(text, difference)}".removesuffix(":0")
-        raise LockError(f"has been edited: {difference} is not what belongs here", where=where, hint=_AGAIN)
+        raise LockError(f"has been edited: {difference} is not what belongs here", where=where, hint=AGAIN)
     return lock
-
-
-class _Contradiction(Exception):
-    """Two parts of the file do not fit each other."""
 
 
 def _decode_tool(document: dict[str, Any], path: str) -> _Tool:
@@ -275,33 +219,13 @@ def _decode_tool(document: dict[str, Any], path: str) -> _Tool:
     try:
         return convert(table, _Tool)
     except msgspec.ValidationError as error:
-        raise LockError(f"does not hold together: [tool.layerforge]: {error}", where=path, hint=_AGAIN) from error
+        raise LockError(f"does not hold together: [tool.layerforge]: {error}", where=path, hint=AGAIN) from error
 
 
-def _decode_packages(document: dict[str, Any]) -> dict[tuple[str, str], LockedWheel]:
-    wheels: dict[tuple[str, str], LockedWheel] = {}
-    for package in document["packages"]:
-        for wheel in package.get("wheels", ()):
-            digest = Digest.from_hex(wheel["hashes"]["sha256"])
-            key = (package["name"], wheel["name"])
-            if key in wheels:
-                raise _Contradiction(f"{wheel['name']!r} is listed twice")
-            wheels[key] = LockedWheel(
-                package["name"], package["version"], wheel["name"], wheel["url"], wheel["size"], digest, ""
-            )
-    return wheels
-
-
-def _decode_platform(platform: _Platform, wheels: dict[tuple[str, str], LockedWheel]) -> PlatformLock:
-    packages: list[LockedWheel] = []
+def _decode_platform(platform: _Platform, packages: Packages) -> PlatformLock:
     names = [package.name for package in platform.packages]
     if twice := [name for name in names if names.count(name) > 1]:
-        raise _Contradiction(f"{platform.platform} has {twice[0]!r} twice")
-    for package in platform.packages:
-        wheel = wheels.get((package.name, package.wheel))
-        if wheel is None:
-            raise _Contradiction(f"{platform.platform} needs {package.wheel!r}, which no [[packages]] entry has")
-        packages.append(msgspec.structs.replace(wheel, bin=package.bin))
+        raise Contradiction(f"{platform.platform} has {twice[0]!r} twice")
     return PlatformLock(
         platform=platform.platform,
         release=platform.release,
@@ -309,7 +233,7 @@ def _decode_platform(platform: _Platform, wheels: dict[tuple[str, str], LockedWh
         base=tuple(map(_decode_deb, platform.base)),
         interpreter=tuple(map(_decode_deb, platform.interpreter)),
         system=tuple(map(_decode_deb, platform.system)),
-        packages=tuple(packages),
+        packages=tuple(decode_package(entry, platform.platform, packages) for entry in platform.packages),
         runtime=tuple(map(_decode_runtime, platform.runtime)),
         image=_decode_base(platform.image) if platform.image else None,
     )

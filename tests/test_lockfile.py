@@ -13,7 +13,16 @@ from msgspec.structs import replace
 from packaging.pylock import Pylock, is_valid_pylock_path
 
 from layerforge.errors import LockError
-from layerforge.lock import Lock, LockedBase, LockedDeb, LockedFile, LockedPython, LockedWheel, PlatformLock
+from layerforge.lock import (
+    Lock,
+    LockedBase,
+    LockedDeb,
+    LockedFile,
+    LockedPython,
+    LockedSource,
+    LockedWheel,
+    PlatformLock,
+)
 from layerforge.lockfile import FORMAT, decode_lock, encode_lock
 from layerforge.oci import Digest
 
@@ -145,6 +154,62 @@ def test_two_files_of_one_name_cannot_be_told_apart() -> None:
     lock = Lock(Digest.of(b""), (make_platform(packages=(make_wheel("six"),)), make_platform("linux/arm64", (other,))))
     with pytest.raises(LockError, match="not the same file"):
         encode_lock(lock)
+
+
+SDIST = LockedSource("sdist", "https://files.example.org/six-1.0.tar.gz", "", 10, Digest.of(b"sdist"))
+SOURCES = (
+    SDIST,
+    LockedSource("archive", path="vendor/six.zip", size=10, digest=Digest.of(b"zip"), subdirectory="python"),
+    LockedSource("git", "https://example.org/six.git", reference="main", commit="a" * 40, subdirectory="python"),
+    LockedSource("folder", path="lib/six", editable=True),
+)
+
+
+@pytest.mark.parametrize("source", SOURCES, ids=lambda source: source.kind)
+def test_what_is_built_names_its_source_for_any_installer(source: LockedSource) -> None:
+    built = replace(make_wheel("six"), url="", source=source)
+    lock = Lock(
+        Digest.of(b""), (make_platform(packages=(make_wheel("numpy"), built)), make_platform("linux/arm64", ()))
+    )
+    data = encode_lock(lock)
+    package = Pylock.from_dict(tomli.loads(data.decode())).packages[1]
+    assert not package.wheels
+    assert [package.sdist, package.archive, package.vcs, package.directory].count(None) == 3
+    assert decode_lock(data, NAME) == lock
+
+
+def test_one_platform_has_a_wheel_and_another_builds_it() -> None:
+    wheel = make_wheel("six", tag="cp313-cp313-manylinux_2_28_x86_64")
+    built = replace(make_wheel("six", tag="cp313-cp313-linux_aarch64"), url="", source=SDIST)
+    lock = Lock(Digest.of(b""), (make_platform(packages=(wheel,)), make_platform("linux/arm64", (built,))))
+    (package,) = Pylock.from_dict(tomli.loads(encode_lock(lock).decode())).packages
+    assert package.sdist is not None
+    assert [each.name for each in package.wheels or ()] == [wheel.filename]
+    assert decode_lock(encode_lock(lock), NAME) == lock
+
+
+def test_platforms_may_have_one_version_from_two_places() -> None:
+    git, wheel = replace(make_wheel("six"), url="", source=SOURCES[2]), make_wheel("six")
+    lock = Lock(Digest.of(b""), (make_platform(packages=(git,)), make_platform("linux/arm64", (wheel,))))
+    Pylock.from_dict(tomli.loads(encode_lock(lock).decode()))
+    assert decode_lock(encode_lock(lock), NAME) == lock
+
+
+def test_a_wheel_of_the_project_is_named_by_its_path() -> None:
+    wheel = replace(make_wheel("six"), url="", path="wheels/six-1.0-py3-none-any.whl")
+    lock = replace(LOCK, platforms=(make_platform(packages=(wheel,)),))
+    (package,) = Pylock.from_dict(tomli.loads(encode_lock(lock).decode())).packages
+    assert package.wheels is not None
+    assert package.wheels[0].path == wheel.path
+    assert decode_lock(encode_lock(lock), NAME) == lock
+
+
+def test_a_built_wheel_without_source_does_not_hold_together() -> None:
+    built = replace(make_wheel("six"), url="", source=SDIST)
+    text = encode_lock(replace(LOCK, platforms=(make_platform(packages=(built,)),))).decode()
+    text = "\n".join(line for line in text.splitlines() if not line.startswith("sdist = "))
+    with pytest.raises(LockError, match="does not hold together"):
+        decode_lock(text.encode(), NAME)
 
 
 def test_layout_does_not_matter() -> None:
