@@ -48,15 +48,17 @@ def build_image(
     open_bench: Callable[[], AbstractContextManager[Workbench]],
     created: int,
     reporter: Reporter,
+    find_elsewhere: Callable[[Digest], Layer | None] = lambda _: None,
 ) -> BuiltImage:
     """Make what is missing, assemble, and put manifest and config into the store (no tag).
 
-    ``open_bench`` is called only when something is missing; ``created`` is the time stamp, in seconds since 1970.
+    ``open_bench`` is called only when something is missing; ``created`` is the time stamp, in seconds since 1970;
+    ``find_elsewhere`` as for :func:`build_layers`.
 
     Raises:
         LayerforgeError: whatever the first failing step raised; everything finished before stays in the store.
     """
-    named, missing = build_layers(plan.steps, store, open_bench, reporter)
+    named, missing = build_layers(plan.steps, store, open_bench, reporter, find_elsewhere)
     image = assemble_image(named, plan.container, plan.platform, created, plan.annotations, plan.base)
     store.put_bytes(image.config_bytes, CONFIG)
     store.put_bytes(image.manifest_bytes, MANIFEST)
@@ -78,10 +80,14 @@ def build_layers(
         LayerforgeError: as :func:`build_image`.
     """
     keys = {step.name: step.key for step in steps}
-    layers = {name: found for name, key in keys.items() if (found := store.find_layer(key) or find_elsewhere(key))}
-    missing = [step for step in steps if step.name not in layers]
+    layers = {name: found for name, key in keys.items() if (found := store.find_layer(key))}
+    remote = {name: found for name, key in keys.items() if name not in layers and (found := find_elsewhere(key))}
     for name in layers:
         reporter.finish(name, "cached")
+    for name in remote:
+        reporter.finish(name, "in registry")
+    layers |= remote
+    missing = [step for step in steps if step.name not in layers]
     if missing:
         bound_heap()
         with open_bench() as bench:

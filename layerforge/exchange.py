@@ -11,12 +11,10 @@ import msgspec
 from layerforge.base_image import BASE_DIGEST, BASE_NAME, BaseImage, annotate, merge_container, merge_environment
 from layerforge.errors import ImageError
 from layerforge.foundation import LABEL, FoundationRecord, label_of, read_foundation
-from layerforge.image import Image, NamedLayer, annotate_layer
+from layerforge.image import Image, NamedLayer, annotate_layer, read_layer
 from layerforge.layers.tar import Layer
 from layerforge.oci import (
     CONFIG,
-    DIFF_ID_ANNOTATION,
-    KEY_ANNOTATION,
     MANIFEST,
     ContainerConfig,
     Descriptor,
@@ -69,10 +67,9 @@ class Original(msgspec.Struct, frozen=True):
     def find(self, key: Digest) -> Layer | None:
         """The layer at the bottom that was made for ``key``."""
         for layer in self.bottom:
-            annotations = layer.descriptor.annotations
-            if annotations.get(KEY_ANNOTATION) == key and annotations.get(DIFF_ID_ANNOTATION) == layer.diff_id:
-                plain = {k: v for k, v in annotations.items() if k not in (KEY_ANNOTATION, DIFF_ID_ANNOTATION)}
-                return Layer(msgspec.structs.replace(layer.descriptor, annotations=plain), layer.diff_id)
+            named = read_layer(layer.descriptor)
+            if named is not None and named[0] == key and named[1].diff_id == layer.diff_id:
+                return named[1]
         return None
 
 

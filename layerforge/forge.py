@@ -26,6 +26,7 @@ from layerforge.plan import plan_image
 from layerforge.platforms import host_platform, parse_platforms
 from layerforge.progress import Reporter
 from layerforge.project import Project
+from layerforge.remote_cache import CacheSource, RemoteCache
 from layerforge.runtime_files import list_runtime_files
 from layerforge.scan import scan_project
 from layerforge.sources.base.fetch import load_base
@@ -43,12 +44,14 @@ class Options(msgspec.Struct, frozen=True):
 
     ``locked``: the lock must be there and fit. ``schema``: a file with the OpenAPI document, instead of deriving it.
     ``created``: the image's time in seconds since 1970. ``platforms``: which ones to build, instead of cog.yaml's.
+    ``cache``: images whose layers need not be made.
     """
 
     locked: bool = False
     schema: Path | None = None
     created: int = EPOCH
     platforms: tuple[Platform, ...] = ()
+    cache: tuple[CacheSource, ...] = ()
 
 
 class BuiltModel(msgspec.Struct, frozen=True):
@@ -136,6 +139,7 @@ def build_model(
         reporter.note(f".gitignore leaves out {project.ignored} files; a .dockerignore would decide instead")
     runtime = list_runtime_files()
     sections = {section.platform: section for section in lock.platforms}
+    remote = RemoteCache(options.cache, {}, store, reporter)
     images: list[Image] = []
     made: dict[str, None] = {}
     for platform in platforms:
@@ -145,7 +149,7 @@ def build_model(
         base = load_base(section.image, platform, store, reporter) if section.image else None
         plan = plan_image(config, section, project, runtime, schema, certificates, base)
         open_bench = _bench_opener(store, lock, section, folder, reporter, base)
-        built = build_image(plan, store, open_bench, options.created, reporter)
+        built = build_image(plan, store, open_bench, options.created, reporter, remote.find)
         images.append(built.image)
         made |= dict.fromkeys(built.made)
     manifest = images[0].manifest

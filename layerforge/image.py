@@ -11,6 +11,7 @@ from datetime import datetime, timezone
 import msgspec
 
 from layerforge.base_image import BaseImage
+from layerforge.errors import ImageError
 from layerforge.layers.tar import Layer
 from layerforge.oci import (
     CONFIG,
@@ -96,3 +97,13 @@ def annotate_layer(named: NamedLayer) -> Descriptor:
     identity = {KEY_ANNOTATION: str(named.key), DIFF_ID_ANNOTATION: str(named.layer.diff_id)}
     annotations = {**named.layer.descriptor.annotations, **identity}
     return msgspec.structs.replace(named.layer.descriptor, annotations=annotations)
+
+
+def read_layer(descriptor: Descriptor) -> tuple[Digest, Layer] | None:
+    """Key and Layer that :func:`annotate_layer` made ``descriptor`` of; None when nothing of that kind is on it."""
+    plain = dict(descriptor.annotations)
+    try:
+        key, diff_id = Digest(plain.pop(KEY_ANNOTATION)), Digest(plain.pop(DIFF_ID_ANNOTATION))
+    except (KeyError, ImageError):
+        return None
+    return key, Layer(msgspec.structs.replace(descriptor, annotations=plain), diff_id)

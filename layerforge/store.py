@@ -111,6 +111,7 @@ class BlobWriter:
             destination = self._store.root / folder / "sha256" / digest.hex
             self._path.chmod(0o644)
             self._path.replace(destination)
+        self._store.note_new(digest)
         return destination
 
 
@@ -123,6 +124,7 @@ class Store:
 
     def __init__(self, root: Path | None = None) -> None:
         self.root = (root or default_home()).absolute()
+        self._new: set[Digest] = set()
         self._scratch: Path | None = None
         self._scratch_guard = threading.Lock()
         with translate_os_errors(self.root):
@@ -209,7 +211,16 @@ class Store:
             torn = True
         if torn:
             self._replace(path, data)
+            self.note_new(descriptor.digest)
         return descriptor
+
+    def note_new(self, digest: Digest) -> None:
+        """Remember that the blob came into this store through this object."""
+        self._new.add(digest)
+
+    def is_new(self, digest: Digest) -> bool:
+        """Whether the blob came into this store through this object: another machine is unlikely to have made it."""
+        return digest in self._new
 
     def put_segments(self, digest: Digest, segments: Segments) -> None:
         """Remember that the blob ``digest`` can be read from ``segments``. Idempotent."""

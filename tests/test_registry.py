@@ -150,7 +150,7 @@ def test_requests(store: Store, registry: str, reference: Reference, tmp_path: P
     with Proxy(registry) as proxy:
         there = Reference(proxy.address, reference.repository, "v1")
         image = make_image(store, tmp_path / "model")
-        push_image(store, image.manifest, there)
+        push_image(Store(store.root), image.manifest, there)
         assert sorted(proxy.methods()) == ["GET"] + ["HEAD"] * 4 + ["POST"] * 4 + ["PUT"] * 5
         assert proxy.requests[-1].is_("PUT", "/manifests/v1"), "the manifest comes last"
         sizes = sum(layer.size for layer in image.layers) + image.config.size + image.manifest.size
@@ -164,9 +164,15 @@ def test_requests(store: Store, registry: str, reference: Reference, tmp_path: P
 
         proxy.requests.clear()
         changed = make_image(store, tmp_path / "model", text="changed")
-        push_image(store, changed.manifest, there)
+        push_image(Store(store.root), changed.manifest, there)
         assert sorted(proxy.methods()) == ["GET"] + ["HEAD"] * 2 + ["POST"] * 2 + ["PUT"] * 3
         assert tag_of(reference) == changed.manifest.digest
+
+        proxy.requests.clear()
+        made = make_image(store, tmp_path / "model", text="made here and now")
+        push_image(store, made.manifest, there)
+        assert sorted(proxy.methods()) == ["GET"] + ["POST"] * 2 + ["PUT"] * 3, "small and new: not asked for"
+        assert tag_of(reference) == made.manifest.digest
 
 
 def test_another_tag_sends_nothing_but_the_manifest(store: Store, image: Image, reference: Reference) -> None:

@@ -183,7 +183,7 @@ def test_tokens_that_expire_during_a_push(
 
         with Proxy(address, expire) as proxy:
             configure(auths={proxy.address: {"auth": AUTH}})
-            push_image(store, image.manifest, Reference(proxy.address, "a", "v1"), jobs=1)
+            push_image(Store(store.root), image.manifest, Reference(proxy.address, "a", "v1"), jobs=1)
         assert len(tokens.asked) == 4, "14 requests, four to a token"
 
 

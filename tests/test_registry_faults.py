@@ -66,7 +66,7 @@ class Push:
     """A push through a Proxy with a trick."""
 
     def __init__(self, store: Store, image: Image, reference: Reference) -> None:
-        self._store = store
+        self._store = Store(store.root)  # as on the next day: what it made itself today it would not ask for
         self._image = image
         self._reference = reference
         self.news = News()

@@ -15,6 +15,14 @@ from layerforge.cli import options
 @click.option("-t", "--tag", metavar="REF", help="Name of the image (default: `image` of cog.yaml, else the folder's).")
 @click.option("--push", is_flag=True, help="Push the image to the registry that its name says.")
 @click.option("-o", "--output", "outputs", multiple=True, metavar="KIND:PATH", help="Write dir:PATH or tar:PATH too.")
+@click.option(
+    "--cache-from",
+    "cache",
+    multiple=True,
+    metavar="REF",
+    help="Image whose layers need not be made (default: the tag).",
+)
+@click.option("--no-remote-cache", is_flag=True, help="Look for layers in this machine's store only.")
 @options.platform
 @options.base
 @options.locked
@@ -25,6 +33,8 @@ def command(
     tag: str | None,
     push: bool,
     outputs: tuple[str, ...],
+    cache: tuple[str, ...],
+    no_remote_cache: bool,
     platforms: tuple[str, ...],
     base: str | None,
     locked: bool,
@@ -34,11 +44,14 @@ def command(
     from layerforge.cli.terminal import Terminal, print_data
     from layerforge.forge import Options, build_model, default_name, find_project, load_config
     from layerforge.platforms import parse_platforms
+    from layerforge.reference import parse_reference
+    from layerforge.remote_cache import choose_sources
     from layerforge.sinks import LocalSink, RegistrySink, parse_output
+    from layerforge.sinks.content import parse_name
     from layerforge.store import Store
 
     sinks = [parse_output(text) for text in outputs]
-    chosen = Options(locked, schema, options.created_time(), parse_platforms(platforms))
+    caches = [parse_reference(text) for text in cache]
     with Terminal() as terminal:
         folder = find_project(directory, config_name)
         config = load_config(folder, config_name, terminal, base=base)
@@ -46,6 +59,9 @@ def command(
         targets = [LocalSink(), *sinks, *([RegistrySink(terminal)] if push else [])]
         for sink in targets:
             sink.check(name)
+        target = parse_name(name) if push else None
+        known = () if no_remote_cache else choose_sources(caches, target)
+        chosen = Options(locked, schema, options.created_time(), parse_platforms(platforms), known)
         store = Store()
         try:
             built = build_model(folder, config, store, terminal, chosen)

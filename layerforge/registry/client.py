@@ -30,6 +30,7 @@ CHUNK = 1 << 20
 """Bytes read, hashed and sent at a time; two of these are held for each blob on its way."""
 
 _ACCEPT = {"Accept": ", ".join((MANIFEST, INDEX, DOCKER_MANIFEST, DOCKER_INDEX))}
+_SMALL = 64 << 10  # bytes that travel in one round trip, more or less
 _STORED = (200, 201, 202, 204)
 
 
@@ -158,13 +159,15 @@ class Registry:
         open_blob: Callable[[], Readable],
         *,
         mount_from: tuple[str, ...] = (),
+        expected: bool = True,
         task: str = "",
     ) -> bool:
         """See that the repository has the blob; True when its bytes had to be sent.
 
         ``open_blob`` is called once for each attempt. Its reader raises when the bytes are not the ones described: the
-        upload is then broken off before its last chunk, so that the registry never sees a complete body. Progress is
-        reported under ``task``.
+        upload is then broken off before its last chunk, so that the registry never sees a complete body. Without
+        ``expected`` nobody else is thought to have sent it, and a blob that is sent as quickly as asked for is not
+        asked for first. Progress is reported under ``task``.
 
         Raises:
             RegistryError: the registry refused, or could not be reached.
@@ -172,7 +175,8 @@ class Registry:
         """
 
         def once(attempt: int) -> bool:
-            if self.has_blob(descriptor.digest):
+            ask = expected or attempt or descriptor.size > _SMALL
+            if ask and self.has_blob(descriptor.digest):
                 return False
             if not attempt and any(self.mount_blob(descriptor.digest, repository) for repository in mount_from):
                 return False

@@ -17,6 +17,7 @@ import msgspec
 from layerforge.blobs import is_elsewhere
 from layerforge.errors import ImageError, InvalidReference, LayerforgeError, RegistryError, VerificationError
 from layerforge.oci import DOCKER_INDEX, INDEX, Descriptor, Digest, ImageConfig, Index, Manifest, decode
+from layerforge.origin import Repository
 from layerforge.progress import SILENCE, Reporter, format_size
 from layerforge.reference import Reference
 from layerforge.registry.client import Registry
@@ -90,6 +91,7 @@ class _Push:
         self._store = store
         self._registry = registry
         self._origins = origins
+        self._repository = Repository(registry.reference.registry, registry.reference.repository)
         self._reporter = reporter
         self._stop = stop
         self._jobs = jobs
@@ -149,7 +151,11 @@ class _Push:
             raise Stopped
         try:
             mount_from = (*self._origins.neighbours(blob, self._registry.reference), *self._mount_from)
-            sent = self._registry.push_blob(blob, lambda: self._open(blob), mount_from=mount_from, task=self._task)
+            expected = not self._store.is_new(blob.digest) or self._store.find_origin(blob.digest) is not None
+            sent = self._registry.push_blob(
+                blob, lambda: self._open(blob), mount_from=mount_from, expected=expected, task=self._task
+            )
+            self._store.add_origin(blob, self._repository)
         except BaseException:
             self._stop.set()  # here and now, before this thread takes the next blob
             raise
