@@ -6,8 +6,15 @@
     settings      what they say
     spawn         starting the worker process
     app           the server's life: start, signals, drain, exit
-    routes        HTTP requests to actions, and back
-    requests      the bodies of requests
+    routes        which request does what
+    predicting    the requests about predictions and trainings
+    pages         the requests about the server
+    bodies        reading bodies
+    requests      what is in them
+    answers       JSON answers
+    streaming     sending a prediction's events to one client
+    streams       the events of predictions
+    limits        how much of everything
     validation    inputs against the OpenAPI document
     service       who may run, and what the worker reports
     predictions   one prediction's state

@@ -13,9 +13,12 @@ from typing import Any
 
 import msgspec
 from granian.constants import HTTPModes, Interfaces
+from granian.http import HTTP1Settings
 from granian.server.embed import Server
 
 from layerforge_runtime.logs import Log
+from layerforge_runtime.pages import Pages
+from layerforge_runtime.predicting import Predicting
 from layerforge_runtime.routes import Routes
 from layerforge_runtime.service import Service
 from layerforge_runtime.settings import Settings
@@ -43,6 +46,7 @@ async def _serve(settings: Settings, worker: Worker) -> int:
     schema = _read_schema(settings.schema_path, log)
     document = None if schema is None else msgspec.json.decode(schema, type=dict[str, Any])
     service = Service(settings, worker, Validator(document), log)
+    trainer = Validator(document, "TrainingInput", "TrainingOutput")
     stopping = asyncio.Event()
 
     def shut_down(reason: str) -> None:
@@ -63,7 +67,14 @@ async def _serve(settings: Settings, worker: Worker) -> int:
     for number in _FORWARDED:
         loop.add_signal_handler(number, service.supervisor.forward, number)
 
-    routes = Routes(service, log, cog_version=settings.cog_version, schema=schema, shutdown=shut_down)
+    pages = Pages(service, version=settings.cog_version, schema=schema, training=trainer.known, shutdown=shut_down)
+    endpoints = {
+        "predictions": Predicting(service, service.validator, log, settings.limits, "prediction"),
+        "trainings": Predicting(
+            service, trainer if trainer.known else service.validator, log, settings.limits, "training"
+        ),
+    }
+    routes = Routes(log, pages, endpoints)
     server = Server(
         routes,
         address=settings.host,
@@ -72,6 +83,7 @@ async def _serve(settings: Settings, worker: Worker) -> int:
         http=HTTPModes.http1,
         websockets=False,
         backlog=1024,
+        http1_settings=HTTP1Settings(max_buffer_size=max(settings.limits.headers, 8192)),
         log_enabled=False,
     )
     serving = asyncio.ensure_future(server.serve())

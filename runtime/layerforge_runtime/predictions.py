@@ -1,4 +1,7 @@
-"""One prediction, as the server sees it: status, outputs, logs, metrics, and the JSON that shows them."""
+"""One prediction, as the server sees it: status, outputs, logs, metrics, and the JSON that shows them.
+
+Who wants to follow it (an event stream, a webhook) is an :class:`Observer`.
+"""
 
 from __future__ import annotations
 
@@ -6,14 +9,12 @@ import asyncio
 import base64
 import os
 import time
-from typing import Any
+from typing import Any, Protocol
 
 import msgspec
 
+from layerforge_runtime.limits import Limits
 from layerforge_runtime.logs import now
-
-LOG_LIMIT = 8 * 1024 * 1024
-"""Bytes of logs kept for one prediction, or of setup. The container's own output has all of them."""
 
 _encode = msgspec.json.Encoder().encode
 
@@ -23,6 +24,7 @@ class Snapshot(msgspec.Struct, omit_defaults=True):
 
     id: str
     status: str
+    input: dict[str, Any] | msgspec.UnsetType = msgspec.UNSET
     logs: str | msgspec.UnsetType = msgspec.UNSET
     metrics: dict[str, Any] | msgspec.UnsetType = msgspec.UNSET
     output: msgspec.Raw | msgspec.UnsetType = msgspec.UNSET
@@ -33,16 +35,17 @@ class Snapshot(msgspec.Struct, omit_defaults=True):
 
 
 class Logs:
-    """What was printed, up to LOG_LIMIT bytes."""
+    """What was printed, up to ``limit`` bytes. The container's own output has all of it."""
 
-    __slots__ = ("_data", "_left_out")
+    __slots__ = ("_data", "_left_out", "_limit")
 
-    def __init__(self) -> None:
+    def __init__(self, limit: int) -> None:
         self._data = bytearray()
         self._left_out = 0
+        self._limit = limit
 
     def add(self, data: bytes) -> None:
-        room = LOG_LIMIT - len(self._data)
+        room = self._limit - len(self._data)
         self._data += data[:room]
         self._left_out += max(0, len(data) - room)
 
@@ -51,21 +54,43 @@ class Logs:
         return f"{text}\n[{self._left_out} more bytes of logs were left out]\n" if self._left_out else text
 
 
+class Observer(Protocol):
+    """Follows one prediction. Everything is called on the event loop, in the order in which it happened."""
+
+    def started(self, prediction: Prediction) -> None:
+        """It is with the worker."""
+
+    def output_added(self, prediction: Prediction, body: bytes) -> None:
+        """It has another output, or its only one; ``body`` is its JSON."""
+
+    def logged(self, prediction: Prediction, source: str, data: bytes) -> None:
+        """It printed ``data``, which need not end where a line or a character does."""
+
+    def metric_recorded(self, prediction: Prediction, name: str, value: Any, mode: str) -> None:
+        """It recorded a metric."""
+
+    def ended(self, prediction: Prediction) -> None:
+        """It has its final state."""
+
+
 class Prediction:
     """A prediction from its request to its end. ``finished`` is resolved at the end, whichever it is."""
 
-    def __init__(self, id: str, created_at: str) -> None:
+    def __init__(self, id: str, created_at: str, log_limit: int = Limits().log) -> None:
         self.id = id
         self.status = "starting"
         self.created_at = created_at
         self.started_at = now()
         self.completed_at = ""
-        self.logs = Logs()
+        self.logs = Logs(log_limit)
+        self.inputs: dict[str, Any] = {}
         self.metrics: dict[str, Any] = {}
         self.outputs: list[bytes] = []
         self.output: bytes | None = None
         self.error = ""
         self.folder = ""
+        self.upload_url = ""
+        self.observers: tuple[Observer, ...] = ()
         self.cancel_requested = False
         self.sent = False
         self.tail: asyncio.Task[None] | None = None
@@ -76,21 +101,46 @@ class Prediction:
     def ended(self) -> bool:
         return self.completed_at != ""
 
+    def start(self) -> None:
+        """It goes to the worker."""
+        self.status = "processing"
+        for observer in self.observers:
+            observer.started(self)
+
+    def add_output(self, body: bytes) -> None:
+        """Take one of several outputs."""
+        self.outputs.append(body)
+        for observer in self.observers:
+            observer.output_added(self, body)
+
+    def add_log(self, data: bytes, source: str = "stdout") -> None:
+        """Take what it printed."""
+        self.logs.add(data)
+        for observer in self.observers:
+            observer.logged(self, source, data)
+
     def end(self, status: str, *, output: bytes | None = None, error: str = "") -> None:
         """Take the final state; only the first call counts."""
         if self.ended:
             return
+        if self.observers and output is not None and not self.outputs:  # its only output
+            self.output = output
+            for observer in self.observers:
+                observer.output_added(self, output)
         self.metrics["predict_time"] = time.monotonic() - self._started
         self.status, self.output, self.error = status, output, error
         self.completed_at = now()
+        for observer in self.observers:
+            observer.ended(self)
         if not self.finished.done():
             self.finished.set_result(None)
 
-    def snapshot(self) -> bytes:
-        """The JSON of its state now."""
+    def snapshot(self, inputs: dict[str, Any] | None = None) -> bytes:
+        """The JSON of its state now, with ``inputs`` if they are given."""
         shown = Snapshot(
             id=self.id,
             status=self.status,
+            input=msgspec.UNSET if inputs is None else inputs,
             logs=self.logs.text(),
             metrics=self.metrics,
             created_at=self.created_at,
@@ -108,6 +158,8 @@ class Prediction:
 
     def record_metric(self, name: str, value: Any, mode: str) -> None:
         """Take a metric; dots in its name make nested objects."""
+        for observer in self.observers:
+            observer.metric_recorded(self, name, value, mode)
         *parents, leaf = name.split(".")
         place = self.metrics
         for parent in parents:

@@ -2,9 +2,15 @@
 
 from __future__ import annotations
 
+import re
+from collections.abc import Iterator
+from datetime import datetime
 from typing import Any, Literal
+from urllib.parse import urlsplit
 
 import msgspec
+
+_TRACEPARENT = re.compile(r"[0-9a-f]{2}-[0-9a-f]{32}-[0-9a-f]{16}-[0-9a-f]{2}(-[\x21-\x7e]*)?")
 
 Event = Literal["start", "output", "logs", "completed"]
 ALL_EVENTS: tuple[Event, ...] = ("start", "output", "logs", "completed")
@@ -26,6 +32,8 @@ class PredictionRequest(msgspec.Struct, frozen=True):
     context: dict[str, str] = {}
     webhook: str | None = None
     webhook_events_filter: tuple[Event, ...] | None = ALL_EVENTS
+    created_at: str | None = None
+    output_file_prefix: str | None = None
 
 
 class RequestError(Exception):
@@ -65,7 +73,38 @@ def parse_request(body: bytes) -> tuple[PredictionRequest, dict[str, Any]]:
         shown = bytes(request.input)[:60].decode("utf-8", "replace")
         problem = Problem(("body", "input", "__root__"), f'{shown} is not of type "object"')
         raise RequestError(422, [problem])
+    if problems := [*_check_urls(request), *_check_time(request)]:
+        raise RequestError(422, problems)
     return request, inputs
+
+
+def _check_urls(request: PredictionRequest) -> Iterator[Problem]:
+    for name in ("webhook", "output_file_prefix"):
+        if url := getattr(request, name):
+            try:
+                parts = urlsplit(url)
+                good = parts.scheme in ("http", "https") and bool(parts.hostname) and parts.port != 0
+            except ValueError:
+                good = False
+            if not good:
+                yield Problem(("body", name), "not a URL that starts with http:// or https://", "value_error.url")
+
+
+def _check_time(request: PredictionRequest) -> Iterator[Problem]:
+    if request.created_at is not None:
+        try:
+            msgspec.convert(request.created_at, datetime)
+        except msgspec.ValidationError:
+            yield Problem(("body", "created_at"), "not a date and time as in RFC 3339", "value_error.datetime")
+
+
+def trace_context(headers: Any) -> dict[str, str]:
+    """The request's trace, if it belongs to one. Source: W3C Trace Context."""
+    parent = headers.get("traceparent")
+    if parent is None or not _TRACEPARENT.fullmatch(parent):
+        return {}
+    state = headers.get("tracestate")
+    return {"traceparent": parent, "tracestate": state} if state else {"traceparent": parent}
 
 
 def _locate(error: msgspec.ValidationError, prefix: tuple[str, ...]) -> Problem:

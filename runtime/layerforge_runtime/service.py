@@ -46,7 +46,7 @@ class Service:
         self._health = "STARTING"
         self._setup: dict[str, str] = {"started_at": iso_time(worker.started), "status": "starting"}
         self._reason = ""
-        self._setup_logs = Logs()
+        self._setup_logs = Logs(settings.limits.log)
         self._partial = b""
         self._folder = worker.folder
         self._files: dict[str, str] = {}
@@ -61,6 +61,12 @@ class Service:
     def status(self) -> str:
         """What ``GET /health-check`` says."""
         return "BUSY" if self._health == "READY" and len(self.running) >= self._slots else self._health
+
+    @property
+    def streaming(self) -> bool:
+        """Whether clients may read outputs as they come."""
+        ready = self.ready
+        return self.validator.streaming or (ready is not None and ready.streaming and not self.validator.known)
 
     def health(self) -> dict[str, Any]:
         """The body of ``GET /health-check``."""
@@ -83,12 +89,13 @@ class Service:
             raise Unavailable(503, self._reason or NOT_READY)
         if len(self.running) >= self._slots or id in self.running:
             raise Unavailable(409, AT_CAPACITY)
-        prediction = self.running[id] = Prediction(id, created_at)
+        prediction = self.running[id] = Prediction(id, created_at, self._settings.limits.log)
         self._idle.clear()
         return prediction
 
     async def start(self, prediction: Prediction, inputs: dict[str, Any], context: dict[str, str]) -> None:
         """Fetch the files among the inputs, and hand the prediction to the worker."""
+        prediction.start()
         if self._files:
             try:
                 inputs = await self._localize(prediction, inputs)
@@ -100,7 +107,6 @@ class Service:
         if prediction.cancel_requested:
             self._end(prediction, "canceled")
             return
-        prediction.status = "processing"
         prediction.sent = True
         self._log.debug("prediction started", prediction_id=prediction.id)
         head = {"id": prediction.id, "context": context, "routed": self._slots > 1}
@@ -151,7 +157,7 @@ class Service:
             return
         if isinstance(message, LogFrame):
             data = message.data.encode()
-            prediction.logs.add(data)
+            prediction.add_log(data, message.source)
             self._log.model_output(data, prediction.id)
         elif isinstance(message, Metric):
             prediction.record_metric(message.name, message.value, message.mode)
@@ -167,14 +173,14 @@ class Service:
             await before
         if isinstance(message, (Output, Done)) and message.files and not prediction.ended:
             try:
-                body = await embed(body, message.files, self._settings.upload_url)
+                body = await embed(body, message.files, prediction.upload_url or self._settings.upload_url)
             except FileError as error:
                 prediction.error = prediction.error or str(error)
         self._take(prediction, message, body)
 
     def _take(self, prediction: Prediction, message: Message, body: bytes) -> None:
         if isinstance(message, Output):
-            prediction.outputs.append(body)
+            prediction.add_output(body)
             return
         if not isinstance(message, (Done, Failed, Canceled)):
             return
@@ -199,7 +205,7 @@ class Service:
         if self._setup["status"] == "starting":
             self._setup_logs.add(data)
         elif self._slots == 1 and (prediction := next(iter(self.running.values()), None)):
-            prediction.logs.add(data)
+            prediction.add_log(data)
         lines, newline, self._partial = (self._partial + data).rpartition(b"\n")
         if newline:
             self._log.model_output(lines + newline, prediction.id if prediction else "")

@@ -8,6 +8,7 @@ from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
 from layerforge_runtime import __version__
+from layerforge_runtime.limits import Limits, read_limits
 
 GRACE_SECONDS = 8.0
 """How long running predictions may go on after SIGTERM. ``docker stop`` kills after ten seconds."""
@@ -31,6 +32,7 @@ class Settings(NamedTuple):
     schema_path: str = ""
     cog_version: str = f"layerforge/{__version__}"
     user_agent: str = f"layerforge/{__version__}"
+    limits: Limits = Limits()
 
 
 def read_settings(arguments: Sequence[str], environment: Mapping[str, str]) -> Settings:
@@ -65,6 +67,7 @@ def read_settings(arguments: Sequence[str], environment: Mapping[str, str]) -> S
         schema_path=environment.get("COG_OPENAPI_SCHEMA") or next(filter(os.path.isfile, _SCHEMA_PATHS), ""),
         cog_version=environment.get("R8_COG_VERSION") or Settings._field_defaults["cog_version"],
         user_agent=environment.get("COG_USER_AGENT") or Settings._field_defaults["user_agent"],
+        limits=read_limits(environment),
     )
 
 

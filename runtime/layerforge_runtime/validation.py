@@ -19,6 +19,7 @@ Check = Callable[[Any, Path], Iterator[Fault]]
 
 _encode = msgspec.json.Encoder().encode
 _SHOWN = 200  # characters of a wrong value in a message
+_MASK = "**********"  # what cog.Secret shows
 
 _TYPES: dict[str, Callable[[Any], bool]] = {
     "string": lambda value: isinstance(value, str),
@@ -37,13 +38,16 @@ _TYPES: dict[str, Callable[[Any], bool]] = {
 class Validator:
     """The inputs of one schema component. Without a document every input is accepted.
 
-    ``urls`` are the names of the inputs that are files; ``streaming`` says whether clients may read events;
-    ``output_is_array`` whether the output is a list even if the model returns a single value.
+    ``urls`` are the names of the inputs that are files; ``known`` says whether there is a document, ``streaming``
+    whether clients may read events, ``output_is_array`` whether the output is a list even if the model returns a single
+    value.
     """
 
     def __init__(self, document: dict[str, Any] | None, component: str = "Input", output: str = "Output") -> None:
-        self._known = document is not None
+        operation = (document or {}).get("paths", {}).get("/predictions", {}).get("post", {})
+        self.streaming = operation.get("x-cog-streaming") is True
         schemas = (document or {}).get("components", {}).get("schemas", {})
+        self.known = component in schemas
         schema = schemas.get(component, {})
         properties: dict[str, Any] = schema.get("properties", {})
         self._required = frozenset(schema.get("required", ()))
@@ -54,6 +58,7 @@ class Validator:
             for name, each in properties.items()
             if each.get("nullable") and "default" not in each and name not in self._required
         )
+        self._secrets = frozenset(name for name, each in properties.items() if _is_secret(each))
         self.urls = frozenset(name for name, each in properties.items() if _is_url(each))
         self.output_is_array = schemas.get(output, {}).get("type") == "array"
 
@@ -62,7 +67,7 @@ class Validator:
 
         Inputs that the model does not have are left out, optional ones that have no default are None.
         """
-        if not self._known:
+        if not self.known:
             return inputs, []
         problems: list[Problem] = []
         accepted: dict[str, Any] = {}
@@ -77,6 +82,16 @@ class Validator:
             elif name in self._absent:
                 accepted[name] = None
         return accepted, problems
+
+    def mask(self, inputs: dict[str, Any]) -> dict[str, Any]:
+        """The inputs without the values of secrets, as they may be shown."""
+        if not self._secrets:
+            return inputs
+        return {name: _MASK if name in self._secrets and value else value for name, value in inputs.items()}
+
+
+def _is_secret(schema: dict[str, Any]) -> bool:
+    return any(part.get("format") == "password" for part in (schema, schema.get("items", {})))
 
 
 def _resolve(schema: dict[str, Any], schemas: dict[str, Any]) -> dict[str, Any]:
