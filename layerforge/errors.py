@@ -6,6 +6,7 @@
     ├── ConfigError             cog.yaml cannot be understood; carries every Problem found
     ├── SchemaError             the model's signature cannot be read statically
     ├── LockError               pylock.layerforge.toml is stale, damaged or from a newer format
+    │   └── OutdatedLockError   it is from an older format, and is made anew where that is allowed
     ├── ResolveError            no set of packages satisfies what was asked for
     ├── SourceError             bytes could not be had: mirror, index or file
     │   └── VerificationError   bytes came, but are not the ones that were named
@@ -69,6 +70,10 @@ class SchemaError(LayerforgeError):
 
 class LockError(LayerforgeError):
     """The lock is stale, damaged, or of a newer format."""
+
+
+class OutdatedLockError(LockError):
+    """The lock was written by an older Layerforge, in a format that this one no longer reads."""
 
 
 class ResolveError(LayerforgeError):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import msgspec
 
-from layerforge.oci import Digest
+from layerforge.oci import Digest, encode
 
 
 class LockedDeb(msgspec.Struct, frozen=True):
@@ -121,8 +121,34 @@ class PlatformLock(msgspec.Struct, frozen=True):
         return self.base + self.interpreter + self.system
 
 
-class Lock(msgspec.Struct, frozen=True):
-    """A whole lock. ``inputs`` is the digest of what was asked for: when it differs, the lock is stale."""
+class Wanted(msgspec.Struct, frozen=True):
+    """What a lock was made for, as texts that do not depend on where they were written.
 
-    inputs: Digest
+    ``python`` is the version asked for (``3.13`` or ``3.13.5``), ``provider`` where it shall come from, ``base`` the
+    reference of the image at the bottom; both empty for whatever is usual. ``system`` are the names of Debian packages,
+    ``packages`` and ``runtime`` the requirements and index options of the model and of Layerforge's server.
+    ``revision`` is that of the rules by which it was resolved. No text holds a password.
+    """
+
+    python: str
+    provider: str = ""
+    base: str = ""
+    system: tuple[str, ...] = ()
+    packages: tuple[str, ...] = ()
+    runtime: tuple[str, ...] = ()
+    revision: int = 0
+
+    @property
+    def digest(self) -> Digest:
+        """One digest of all of it."""
+        return Digest.of(encode(self))
+
+
+class Lock(msgspec.Struct, frozen=True):
+    """A whole lock: what it was made for, and a section for each platform, sorted by the platforms' names.
+
+    When what is asked for differs from ``wanted``, the lock is stale.
+    """
+
+    wanted: Wanted
     platforms: tuple[PlatformLock, ...]

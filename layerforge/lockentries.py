@@ -18,7 +18,7 @@ from layerforge.lock import Lock, LockedSource, LockedWheel
 from layerforge.locktoml import format_array, format_string, format_table
 from layerforge.oci import Digest
 
-AGAIN = "lock again: `layerforge lock`"
+AGAIN = "undo the edit, or resolve everything anew: `layerforge lock --upgrade`"
 _MACHINES = {"amd64": "x86_64", "arm64": "aarch64"}
 _KEYS = {"sdist": "sdist", "archive": "archive", "git": "vcs", "folder": "directory"}
 """Kinds of sources, and the standard's keys for them."""

@@ -1,7 +1,8 @@
 """The lock as a file: ``pylock.layerforge.toml``, valid PEP 751, readable by pip and uv.
 
 Packages are in the standard's own tables; what the standard has no word for is under ``[tool.layerforge]``. The
-form is canonical: one value has one encoding, one .deb or wheel a line, so that differences read well.
+form is canonical: one value has one encoding, one .deb, wheel or requirement a line, so that differences read well.
+docs/lock.md tells what each field means.
 Source: https://packaging.python.org/en/latest/specifications/pylock-toml/
 """
 
@@ -12,8 +13,8 @@ from typing import Any
 import msgspec
 import tomli
 
-from layerforge.errors import ImageError, LockError
-from layerforge.lock import Lock, LockedBase, LockedDeb, LockedFile, LockedPython, LockedWheel, PlatformLock
+from layerforge.errors import ImageError, LockError, OutdatedLockError
+from layerforge.lock import Lock, LockedBase, LockedDeb, LockedFile, LockedPython, LockedWheel, PlatformLock, Wanted
 from layerforge.lockentries import (
     AGAIN,
     Contradiction,
@@ -44,6 +45,7 @@ def encode_lock(lock: Lock) -> bytes:
     Raises:
         LockError: two platforms have different files of one name, which the format cannot tell apart.
     """
+    lock = Lock(lock.wanted, tuple(sorted(lock.platforms, key=lambda section: section.platform)))
     minors = sorted({platform.python.minor for platform in lock.platforms}, key=_version_key)
     lines = [
         _HEADER,
@@ -53,10 +55,20 @@ def encode_lock(lock: Lock) -> bytes:
         'created-by = "layerforge"',
     ]
     lines += encode_packages(lock)
-    lines += ["", "[tool.layerforge]", f"format = {FORMAT}", f"inputs = {format_string(lock.inputs)}"]
+    lines += ["", "[tool.layerforge]", f"format = {FORMAT}", f"inputs = {format_string(lock.wanted.digest)}"]
+    lines += ["", *_encode_wanted(lock.wanted)]
     for platform in lock.platforms:
         lines += ["", *_encode_platform(platform)]
     return ("\n".join(lines) + "\n").encode()
+
+
+def _encode_wanted(wanted: Wanted) -> list[str]:
+    return [
+        "[tool.layerforge.wanted]",
+        *(f"{name} = {format_string(getattr(wanted, name))}" for name in ("python", "provider", "base")),
+        f"revision = {wanted.revision}",
+        *(format_array(name, map(format_string, getattr(wanted, name))) for name in ("system", "packages", "runtime")),
+    ]
 
 
 def _encode_platform(lock: PlatformLock) -> list[str]:
@@ -165,9 +177,20 @@ class _Platform(msgspec.Struct, forbid_unknown_fields=True):
     image: _Base | None = None
 
 
+class _Wanted(msgspec.Struct, forbid_unknown_fields=True):
+    python: str
+    provider: str
+    base: str
+    revision: int
+    system: tuple[str, ...]
+    packages: tuple[str, ...]
+    runtime: tuple[str, ...]
+
+
 class _Tool(msgspec.Struct, forbid_unknown_fields=True):
     format: int
     inputs: Digest
+    wanted: _Wanted
     platforms: tuple[_Platform, ...] = ()
 
 
@@ -179,6 +202,7 @@ def decode_lock(data: bytes, path: str) -> Lock:
 
     Raises:
         LockError: it is not TOML, of a newer format, damaged or edited.
+        OutdatedLockError: it is of an older format.
     """
     from packaging.pylock import Pylock, PylockValidationError  # not at the top: it brings subprocess along
 
@@ -188,14 +212,14 @@ def decode_lock(data: bytes, path: str) -> Lock:
     except UnicodeDecodeError as error:
         raise LockError("is not UTF-8 text", where=path, hint=AGAIN) from error
     except tomli.TOMLDecodeError as error:
-        hint = "undo the edit (or settle the merge by locking again: `layerforge lock`)"
+        hint = "take one side of a merge as it is, then `layerforge lock`; or resolve anew: `layerforge lock --upgrade`"
         raise LockError(f"is not valid TOML: {error.msg}", where=f"{path}:{error.lineno}", hint=hint) from error
     tool = _decode_tool(document, path)
     try:
         Pylock.from_dict(document)
         packages = read_packages(document["packages"])
         platforms = tuple(_decode_platform(platform, packages) for platform in tool.platforms)
-        lock = Lock(tool.inputs, platforms)
+        lock = Lock(Wanted(**msgspec.structs.asdict(tool.wanted)), platforms)
     except (PylockValidationError, Contradiction, ImageError, ValueError, TypeError, KeyError) as error:
         where = f"{path}:{_find_line(text, str(error))}".removesuffix(":0")
         raise LockError(f"does not hold together: {error}", where=where, hint=AGAIN) from error
@@ -210,12 +234,17 @@ def _decode_tool(document: dict[str, Any], path: str) -> _Tool:
     table = document.get("tool", {})
     table = table.get("layerforge") if isinstance(table, dict) else None
     if not isinstance(table, dict):
-        hint = "give the other lock another name, then lock: `layerforge lock`"
+        hint = "give the other lock another name, then `layerforge lock`"
         raise LockError("is not a lock of Layerforge's: it has no [tool.layerforge]", where=path, hint=hint)
     version = table.get("format")
     if isinstance(version, int) and version > FORMAT:
-        hint = "use the Layerforge that wrote it (or a later one), or lock again with this one: `layerforge lock`"
+        hint = "use the Layerforge that wrote it, or a later one; or resolve anew: `layerforge lock --upgrade`"
         raise LockError(f"has format {version}; this Layerforge knows {FORMAT}", where=path, hint=hint)
+    if isinstance(version, int) and version < FORMAT:
+        hint = "lock again, look at it, and commit it: `layerforge lock`"
+        raise OutdatedLockError(
+            f"has format {version}, of an older Layerforge; now it is {FORMAT}", where=path, hint=hint
+        )
     try:
         return convert(table, _Tool)
     except msgspec.ValidationError as error:

@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
+import difflib
 import os
 import tempfile
 from pathlib import Path
 
 from layerforge import __version__
 from layerforge.config import Config
-from layerforge.errors import ImageError, LockError
+from layerforge.errors import ImageError, LockError, OutdatedLockError
 from layerforge.ignore import LOCK_NAME
 from layerforge.lock import Lock
 from layerforge.oci import Digest, Platform, decode, encode
 from layerforge.progress import Reporter
-from layerforge.request import make_request
+from layerforge.request import Request, make_request
+from layerforge.requirements import normalise_name
+from layerforge.staleness import EVERYTHING, NO_UPGRADE, Touched, Upgrade, find_touched, list_differences
 from layerforge.store import Store
 
 
@@ -52,38 +55,83 @@ def lock_model(
     platforms: tuple[Platform, ...],
     *,
     locked: bool = False,
-    renew: bool = False,
+    upgrade: Upgrade = NO_UPGRADE,
 ) -> Lock:
     """The lock that fits ``config`` and has ``platforms``, perhaps among others: the one at hand, or a new one.
 
-    A new one is written beside cog.yaml, and keeps the platforms that the old one had, unless cog.yaml lists them. With
-    ``locked`` nothing is resolved; with ``renew`` what is at hand is not used.
+    A new one is written beside cog.yaml, and keeps the platforms that the old one had, unless cog.yaml lists them. Only
+    what changed is resolved again, and what ``upgrade`` names. With ``locked`` nothing is resolved.
 
     Raises:
-        LockError: with ``locked``, when there is no lock, it is stale, or lacks a platform.
+        LockError: with ``locked``, when there is no lock, it is stale, or lacks a platform; else when it is damaged, or
+            has no package that ``upgrade`` names.
         ResolveError: nothing satisfies what is asked for.
     """
-    previous = None if renew else load_lock(folder, store)
+    previous = _load_previous(folder, store, reporter, locked, upgrade)
     request = make_request(config, folder, platforms, reporter)
     known = [section.platform for section in previous.platforms] if previous else []
-    fits = previous is not None and previous.inputs == request.digest
+    touched = find_touched(previous.wanted, request.wanted) if previous is not None else EVERYTHING
     missing = [name for name in request.platforms if name not in known]
-    if previous is not None and fits and not missing:
+    if previous is not None and not touched.anything and not missing and not upgrade.anything:
         return previous
     if locked:
-        state = "does not exist" if previous is None else "does not fit cog.yaml any more"
-        if fits:
-            state = f"has no section for {' and '.join(missing)}"
-        raise LockError(f"the lock {state}", where=LOCK_NAME, hint="run `layerforge lock`, look at it, and commit it")
+        raise _describe_stale(previous, request, missing)
     from layerforge.lockfile import encode_lock
     from layerforge.resolve import resolve  # what it imports is needed here only
 
-    news = "resolving packages" if previous is None else "the lock is stale: resolving again"
-    reporter.note(f"resolving packages for {' and '.join(missing)}" if fits else news)
+    reporter.note(_describe_work(previous, touched, missing, upgrade))
     kept = () if config.settings.platforms else tuple(name for name in known if name not in request.platforms)
-    lock = resolve(request, kept, previous, store, reporter)
+    lock = resolve(request, kept, previous, store, reporter, upgrade)
+    _check_names(upgrade.names, lock)
     _write_lock(folder / LOCK_NAME, encode_lock(lock), reporter)
     return lock
+
+
+def _load_previous(folder: Path, store: Store, reporter: Reporter, locked: bool, upgrade: Upgrade) -> Lock | None:
+    """The lock at hand, unless it cannot be read and need not be."""
+    try:
+        return load_lock(folder, store)
+    except LockError as error:
+        if locked or not (upgrade.everything or isinstance(error, OutdatedLockError)):
+            raise
+        reporter.warn(f"{error}: everything is resolved anew")
+        return None
+
+
+def _describe_stale(previous: Lock | None, request: Request, missing: list[str]) -> LockError:
+    hint = "run `layerforge lock`, look at it, and commit it"
+    if previous is None:
+        return LockError("the lock does not exist", where=LOCK_NAME, hint=hint)
+    differences = [f"  {line}" for line in list_differences(previous.wanted, request.wanted)]
+    if not differences:
+        return LockError(f"the lock has no section for {' and '.join(missing)}", where=LOCK_NAME, hint=hint)
+    differences += [f"  platform: + {name}" for name in missing]
+    return LockError("\n".join(("the lock does not fit cog.yaml any more:", *differences)), where=LOCK_NAME, hint=hint)
+
+
+def _describe_work(previous: Lock | None, touched: Touched, missing: list[str], upgrade: Upgrade) -> str:
+    if previous is None or upgrade.everything:
+        return "resolving packages"
+    if not touched.anything:
+        return f"resolving packages for {' and '.join(missing)}" if missing else "resolving what is to be upgraded"
+    parts = {"Debian packages": touched.system, "Python packages": touched.packages, "the runtime": touched.runtime}
+    again = "everything" if touched.foundation else " and ".join(name for name, touch in parts.items() if touch)
+    return f"the lock is stale: resolving {again} again"
+
+
+def _check_names(names: frozenset[str], lock: Lock) -> None:
+    known = {
+        item.name
+        for section in lock.platforms
+        for items in (section.debs, section.packages, section.runtime)
+        for item in items
+    }
+    for name in sorted(names):
+        if name in known or normalise_name(name) in known:
+            continue
+        near = difflib.get_close_matches(name, known, 1)
+        hint = f"did you mean {near[0]}?" if near else "give the name of a Python or Debian package in the lock"
+        raise LockError(f"there is no package {name!r} to upgrade", where=LOCK_NAME, hint=hint)
 
 
 def _write_lock(path: Path, data: bytes, reporter: Reporter) -> None:

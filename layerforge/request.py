@@ -4,18 +4,20 @@ but for reading the requirements files of the project.
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import msgspec
 
 from layerforge.config import Config, Entry
 from layerforge.errors import ConfigError, Problem
-from layerforge.oci import Digest, Platform, encode
+from layerforge.lock import Wanted
+from layerforge.oci import Platform
 from layerforge.progress import Reporter
 from layerforge.requirements import Requirements, parse_packages, parse_requirements
 from layerforge.runtime_files import runtime_requirements
 
-REVISION = 2
+REVISION = 3
 """Raised by hand when the same request should be resolved differently: every older lock is then stale."""
 
 
@@ -51,15 +53,26 @@ class Request(msgspec.Struct, frozen=True):
         return ".".join(self.python.split(".")[:2])
 
     @property
-    def digest(self) -> Digest:
-        """What the lock made for this request carries as ``inputs``: when it differs, the lock is stale.
+    def wanted(self) -> Wanted:
+        """What the lock made for this request says it was made for: when that differs, the lock is stale.
 
         Where a requirement was written is no part of it, nor is what was said about it. Nor are the platforms: a lock
         may hold more of them than are built.
         """
-        system = tuple(entry.text for entry in self.system)
-        wanted = (self.python, self.provider, self.base, system)
-        return Digest.of(encode((wanted, self.packages.identity, self.runtime.identity, REVISION)))
+        return Wanted(
+            python=self.python,
+            provider=self.provider,
+            base=self.base,
+            system=tuple(sorted(dict.fromkeys(self.system_names))),
+            packages=tuple(map(_without_secrets, self.packages.identity)),
+            runtime=tuple(map(_without_secrets, self.runtime.identity)),
+            revision=REVISION,
+        )
+
+
+def _without_secrets(text: str) -> str:
+    """``text`` without what URLs in it have before the host and in the query: passwords and signatures."""
+    return re.sub(r"(?<=://)[^/\s@]*@|(?<=[^\s?#])\?[^\s#]*(?=\s|#|$)", "", text) if "://" in text else text
 
 
 def make_request(config: Config, folder: Path, platforms: tuple[Platform, ...], reporter: Reporter) -> Request:

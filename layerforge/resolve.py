@@ -7,68 +7,71 @@ from concurrent.futures import ThreadPoolExecutor
 
 import msgspec
 
-from layerforge.bins import assign_bins
-from layerforge.lock import Lock, LockedPython, LockedWheel, PlatformLock
+from layerforge.lock import Lock, LockedPython, PlatformLock
 from layerforge.plan import parse_platform
 from layerforge.progress import Reporter
 from layerforge.request import Request
 from layerforge.resolve_upon import resolve_upon
-from layerforge.sources.debian import GLIBC, NEWEST, choose_release, lock_debian
-from layerforge.sources.index import lock_packages
+from layerforge.resolve_wheels import lock_wheels
+from layerforge.sources.debian import GLIBC, NEWEST, LockedDebian, choose_release, lock_debian
 from layerforge.sources.pythons.choice import Provider, choose_python
 from layerforge.sources.pythons.debian import find_debian
 from layerforge.sources.pythons.standalone import find_standalone, likely_python
+from layerforge.staleness import EVERYTHING, NO_UPGRADE, Kept, Upgrade, choose_kept, find_touched
 from layerforge.store import Store
 
 
-def resolve(request: Request, others: Sequence[str], previous: Lock | None, store: Store, reporter: Reporter) -> Lock:
+def resolve(
+    request: Request,
+    others: Sequence[str],
+    previous: Lock | None,
+    store: Store,
+    reporter: Reporter,
+    upgrade: Upgrade = NO_UPGRADE,
+) -> Lock:
     """Resolve everything for the request's platforms and those of ``others``.
 
-    What ``previous`` chose is kept where it still fits.
-
-    A section of ``previous`` that was made for the same request is taken over whole. A platform that is new gets the
-    versions that the first one has, where it can.
+    Of ``previous`` only what the request touches is resolved again, or what ``upgrade`` names; there, too, a version is
+    kept where it still fits. A platform that is new gets the versions that another one has, where it can.
 
     Raises:
         ResolveError: nothing satisfies the request.
         SourceError: a mirror or an index cannot be reached.
     """
     before = {platform.platform: platform for platform in previous.platforms} if previous else {}
-    fits = previous is not None and previous.inputs == request.digest
+    touched = find_touched(previous.wanted, request.wanted) if previous else EVERYTHING
     platforms: list[PlatformLock] = []
-    for name in (*request.platforms, *others):
-        if fits and name in before:
-            platforms.append(before[name])
-        else:
-            likely = before.get(name) or (platforms[0] if platforms else None)
-            platforms.append(_resolve_platform(request, name, likely, store, reporter))
-    return Lock(request.digest, tuple(platforms))
+    for name in sorted({*request.platforms, *others}):
+        likely = platforms[0] if platforms else next(iter(before.values()), None)
+        kept = choose_kept(before.get(name), likely, touched, upgrade)
+        platforms.append(_resolve_platform(request, name, kept, store, reporter))
+    return Lock(request.wanted, tuple(platforms))
 
 
-def _resolve_platform(
-    request: Request, name: str, likely: PlatformLock | None, store: Store, reporter: Reporter
-) -> PlatformLock:
+def _resolve_platform(request: Request, name: str, kept: Kept, store: Store, reporter: Reporter) -> PlatformLock:
+    section = kept.section
+    if section is not None and kept.debs and kept.packages and kept.runtime:
+        return section
     if request.base:
-        return resolve_upon(request, name, likely, store, reporter)
+        return resolve_upon(request, name, kept, store, reporter)
     platform = parse_platform(name)
-    python = _choose_python(request, name, likely, store, reporter)
+    python = section.python if section is not None else _choose_python(request, name, kept, store, reporter)
     minor = python.minor if python.provider == "debian" else ""
-    glibc = GLIBC[choose_release(minor) if minor else NEWEST]
-    old_packages = likely.packages if likely else ()
-    old_runtime = likely.runtime if likely else ()
+    release = choose_release(minor) if minor else NEWEST
 
-    def lock_runtime() -> tuple[LockedWheel, ...]:
-        task = "resolve the runtime"
-        return lock_packages(request.runtime, python.version, platform, glibc, old_runtime, reporter, task=task)
-
-    def lock_requirements() -> tuple[LockedWheel, ...]:
-        return lock_packages(request.packages, python.version, platform, glibc, old_packages, reporter)
+    def lock_system() -> LockedDebian:
+        if section is not None and kept.debs:
+            return LockedDebian(section.release, None, section.base, section.interpreter, section.system)
+        keep = kept.preferred_debs(release)
+        system, locate = request.system_names, request.locate
+        return lock_debian(minor, platform, store, reporter, system=system, locate=locate, keep=keep)
 
     with ThreadPoolExecutor(3) as pool:
-        debian = pool.submit(
-            lock_debian, minor, platform, store, reporter, system=request.system_names, locate=request.locate
+        debian = pool.submit(lock_system)
+        packages, runtime = (
+            pool.submit(lock_wheels, request, kept, python, platform, GLIBC[release], reporter, runtime=which)
+            for which in (False, True)
         )
-        packages, runtime = pool.submit(lock_requirements), pool.submit(lock_runtime)
         locked = debian.result()
         if locked.python is not None:
             python = msgspec.structs.replace(python, version=locked.python.version)
@@ -79,16 +82,14 @@ def _resolve_platform(
             base=locked.base,
             interpreter=locked.interpreter,
             system=locked.system,
-            packages=assign_bins(packages.result(), old_packages),
+            packages=packages.result(),
             runtime=runtime.result(),
         )
 
 
-def _choose_python(
-    request: Request, name: str, likely: PlatformLock | None, store: Store, reporter: Reporter
-) -> LockedPython:
+def _choose_python(request: Request, name: str, kept: Kept, store: Store, reporter: Reporter) -> LockedPython:
     """The interpreter; of Debian's the version is not exact yet, unless it was asked for exactly."""
-    platform, old = parse_platform(name), likely_python(likely, name)
+    platform, old = parse_platform(name), likely_python(kept.preferred, name)
     providers: dict[str, Provider] = {
         "debian": lambda: find_debian(request.python, platform, store, reporter),
         "standalone": lambda: find_standalone(request.python, platform, old, store, reporter),

@@ -11,22 +11,22 @@ from concurrent.futures import ThreadPoolExecutor
 import msgspec
 
 from layerforge.base_image import BaseImage, list_notices
-from layerforge.bins import assign_bins
 from layerforge.errors import LayerforgeError, ResolveError
-from layerforge.lock import LockedBase, LockedDeb, LockedPython, LockedWheel, PlatformLock
+from layerforge.lock import LockedBase, LockedDeb, LockedPython, PlatformLock
 from layerforge.oci import Platform
 from layerforge.plan import parse_platform
 from layerforge.progress import Reporter
 from layerforge.request import Request
+from layerforge.resolve_wheels import lock_wheels
 from layerforge.sources.base.facts import BaseFacts, describe_base, guess_facts
-from layerforge.sources.base.fetch import lock_base
+from layerforge.sources.base.fetch import load_base, lock_base
 from layerforge.sources.base.packages import check_dpkg, lock_upon, open_release
 from layerforge.sources.base.python import describe_added_python, find_base_python
 from layerforge.sources.base.root import BaseRoot
 from layerforge.sources.base.scan import scan_base
-from layerforge.sources.index import lock_packages
 from layerforge.sources.pythons.choice import Answer, Obstacle, Provider, choose_python
 from layerforge.sources.pythons.standalone import find_standalone, likely_python
+from layerforge.staleness import Kept
 from layerforge.store import Store
 
 
@@ -47,10 +47,10 @@ class Foundation(msgspec.Struct):
         return self.root
 
 
-def resolve_upon(
-    request: Request, name: str, likely: PlatformLock | None, store: Store, reporter: Reporter
-) -> PlatformLock:
+def resolve_upon(request: Request, name: str, kept: Kept, store: Store, reporter: Reporter) -> PlatformLock:
     """The lock of the platform ``name`` for ``request``, whose ``base`` is the reference of an image.
+
+    What is ``kept`` stays; so does the base's manifest where the platform's section does.
 
     Raises:
         ResolveError: the base cannot carry what is asked for.
@@ -58,24 +58,26 @@ def resolve_upon(
         ImageError: it cannot be a base.
     """
     platform = parse_platform(name)
-    foundation = _look_at(request, platform, store, reporter)
+    foundation = _look_at(request, platform, kept, store, reporter)
     facts = foundation.facts
     if not facts.glibc:
         library = "musl" if facts.musl else "no C library"
         hint = "the wheels of the index are made for glibc: choose a base on Debian or Ubuntu, such as python:3.12-slim"
         raise ResolveError(f"{request.base} ({facts.name}) has {library}", where=request.path, hint=hint)
-    python = _choose_python(request, foundation, name, likely, store, reporter)
-    old_packages, old_runtime = (likely.packages, likely.runtime) if likely else ((), ())
+    section = kept.section
+    python = section.python if section else _choose_python(request, foundation, name, kept, store, reporter)
 
-    def lock_wheels(runtime: bool) -> tuple[LockedWheel, ...]:
-        wanted, old = (request.runtime, old_runtime) if runtime else (request.packages, old_packages)
-        task = "resolve the runtime" if runtime else "resolve packages"
-        return lock_packages(wanted, python.version, platform, facts.glibc, old, reporter, task=task)
+    def lock_system() -> tuple[tuple[LockedDeb, ...], tuple[LockedDeb, ...]]:
+        if section is not None and kept.debs:
+            return section.interpreter, section.system
+        return _lock_debs(request, python, foundation, kept, store, reporter)
 
     with ThreadPoolExecutor(3) as pool:
-        packages, runtime = pool.submit(lock_wheels, False), pool.submit(lock_wheels, True)
-        debs = pool.submit(_lock_debs, request, python, foundation, store, reporter)
-        interpreter, system = debs.result()
+        packages, runtime = (
+            pool.submit(lock_wheels, request, kept, python, platform, facts.glibc, reporter, runtime=which)
+            for which in (False, True)
+        )
+        interpreter, system = pool.submit(lock_system).result()
         return PlatformLock(
             platform=name,
             release=facts.release,
@@ -83,27 +85,31 @@ def resolve_upon(
             base=(),
             interpreter=interpreter,
             system=system,
-            packages=assign_bins(packages.result(), old_packages),
+            packages=packages.result(),
             runtime=runtime.result(),
             image=foundation.locked,
         )
 
 
-def _look_at(request: Request, platform: Platform, store: Store, reporter: Reporter) -> Foundation:
-    locked, image = lock_base(request.base, platform, store, reporter)
-    for notice, hint in list_notices(image):
-        reporter.warn(notice, hint) if hint else reporter.note(notice)
-    facts = None if request.system else guess_facts(image)
-    if facts is not None and isinstance(find_base_python(request.python, facts), LockedPython):
+def _look_at(request: Request, platform: Platform, kept: Kept, store: Store, reporter: Reporter) -> Foundation:
+    if kept.section is not None and kept.section.image is not None:
+        locked = kept.section.image
+        image = load_base(locked, platform, store, reporter)
+    else:
+        locked, image = lock_base(request.base, platform, store, reporter)
+        for notice, hint in list_notices(image):
+            reporter.warn(notice, hint) if hint else reporter.note(notice)
+    facts = None if request.system and not kept.debs else guess_facts(image)
+    if facts is not None and (kept.debs or isinstance(find_base_python(request.python, facts), LockedPython)):
         return Foundation(platform, locked, image, facts)
     root = scan_base(image, store, reporter)
     return Foundation(platform, locked, image, describe_base(root, image), root)
 
 
 def _choose_python(
-    request: Request, base: Foundation, name: str, likely: PlatformLock | None, store: Store, reporter: Reporter
+    request: Request, base: Foundation, name: str, kept: Kept, store: Store, reporter: Reporter
 ) -> LockedPython:
-    old = likely_python(likely, name)
+    old = likely_python(kept.preferred, name)
 
     def find_in_base() -> Answer:
         found = find_base_python(request.python, base.facts)
@@ -129,7 +135,7 @@ def _choose_python(
 
 
 def _lock_debs(
-    request: Request, python: LockedPython, base: Foundation, store: Store, reporter: Reporter
+    request: Request, python: LockedPython, base: Foundation, kept: Kept, store: Store, reporter: Reporter
 ) -> tuple[tuple[LockedDeb, ...], tuple[LockedDeb, ...]]:
     """What is added for the interpreter, and for ``system_packages``."""
     names = request.system_names
@@ -138,5 +144,13 @@ def _lock_debs(
         return (), ()
     root = base.read_root(store, reporter)
     return lock_upon(
-        names, base.facts, root, base.platform, store, reporter, locate=request.locate, interpreter=interpreter
+        names,
+        base.facts,
+        root,
+        base.platform,
+        store,
+        reporter,
+        locate=request.locate,
+        interpreter=interpreter,
+        keep=kept.preferred_debs(base.facts.release),
     )

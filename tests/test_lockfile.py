@@ -22,6 +22,7 @@ from layerforge.lock import (
     LockedSource,
     LockedWheel,
     PlatformLock,
+    Wanted,
 )
 from layerforge.lockfile import FORMAT, decode_lock, encode_lock
 from layerforge.oci import Digest
@@ -53,7 +54,7 @@ def make_platform(platform: str = "linux/amd64", packages: tuple[LockedWheel, ..
     )
 
 
-LOCK = Lock(Digest.of(b"inputs"), (make_platform(),))
+LOCK = Lock(Wanted("3.13"), (make_platform(),))
 TEXT = encode_lock(LOCK).decode()
 
 # -- values, any of them ---------------------------------------------------------------------------------------
@@ -81,6 +82,7 @@ def packages(draw: st.DrawFn, tags: tuple[str, ...] = ("py3-none-any",)) -> tupl
 
 files = st.builds(LockedFile, texts, texts, sizes, digests)
 pythons = st.builds(LockedPython, st.sampled_from(["3.9", "3.10", "3.13"]), *[texts] * 4, st.none() | files)
+wishes = st.builds(Wanted, texts, texts, texts, *[st.lists(texts, max_size=3).map(tuple)] * 3, sizes)
 images = st.none() | st.builds(LockedBase, texts, digests, sizes, texts)
 
 
@@ -94,7 +96,8 @@ def locks(draw: st.DrawFn) -> Lock:
         fields = (draw(texts), draw(pythons), draw(several), draw(several), draw(several), draw(packages(tags)))
         runtime = draw(st.lists(runtimes, max_size=2).map(tuple))
         platforms.append(PlatformLock(platform, *fields, runtime, draw(images)))
-    return Lock(draw(digests), tuple(platforms))
+    platforms.sort(key=lambda platform: platform.platform)
+    return Lock(draw(wishes), tuple(platforms))
 
 
 @settings(max_examples=150, deadline=None)
@@ -132,7 +135,7 @@ def test_platforms_share_what_is_the_same_and_mark_what_is_not() -> None:
     intel, arm = (make_wheel("numpy", tag=f"cp313-cp313-manylinux_2_28_{m}") for m in ("x86_64", "aarch64"))
     only, other = make_wheel("triton"), make_wheel("six", "2.0")
     first = make_platform("linux/amd64", (intel, pure, only))
-    lock = Lock(Digest.of(b""), (first, make_platform("linux/arm64", (arm, pure))))
+    lock = Lock(Wanted("3.13"), (first, make_platform("linux/arm64", (arm, pure))))
     document = tomli.loads(encode_lock(lock).decode())
     found = {package["name"]: package for package in document["packages"]}
     assert len(found["numpy"]["wheels"]) == 2
@@ -140,7 +143,7 @@ def test_platforms_share_what_is_the_same_and_mark_what_is_not() -> None:
     assert "marker" not in found["six"]
     assert found["triton"]["marker"] == "sys_platform == 'linux' and platform_machine == 'x86_64'"
     assert decode_lock(encode_lock(lock), NAME) == lock
-    lock = Lock(Digest.of(b""), (first, make_platform("linux/arm64", (arm, other))))
+    lock = Lock(Wanted("3.13"), (first, make_platform("linux/arm64", (arm, other))))
     markers = {
         p["version"]: p["marker"] for p in tomli.loads(encode_lock(lock).decode())["packages"] if "six" in p["name"]
     }
@@ -151,7 +154,7 @@ def test_platforms_share_what_is_the_same_and_mark_what_is_not() -> None:
 
 def test_two_files_of_one_name_cannot_be_told_apart() -> None:
     other = replace(make_wheel("six"), digest=Digest.of(b"other"))
-    lock = Lock(Digest.of(b""), (make_platform(packages=(make_wheel("six"),)), make_platform("linux/arm64", (other,))))
+    lock = Lock(Wanted("3.13"), (make_platform(packages=(make_wheel("six"),)), make_platform("linux/arm64", (other,))))
     with pytest.raises(LockError, match="not the same file"):
         encode_lock(lock)
 
@@ -169,7 +172,7 @@ SOURCES = (
 def test_what_is_built_names_its_source_for_any_installer(source: LockedSource) -> None:
     built = replace(make_wheel("six"), url="", source=source)
     lock = Lock(
-        Digest.of(b""), (make_platform(packages=(make_wheel("numpy"), built)), make_platform("linux/arm64", ()))
+        Wanted("3.13"), (make_platform(packages=(make_wheel("numpy"), built)), make_platform("linux/arm64", ()))
     )
     data = encode_lock(lock)
     package = Pylock.from_dict(tomli.loads(data.decode())).packages[1]
@@ -181,7 +184,7 @@ def test_what_is_built_names_its_source_for_any_installer(source: LockedSource) 
 def test_one_platform_has_a_wheel_and_another_builds_it() -> None:
     wheel = make_wheel("six", tag="cp313-cp313-manylinux_2_28_x86_64")
     built = replace(make_wheel("six", tag="cp313-cp313-linux_aarch64"), url="", source=SDIST)
-    lock = Lock(Digest.of(b""), (make_platform(packages=(wheel,)), make_platform("linux/arm64", (built,))))
+    lock = Lock(Wanted("3.13"), (make_platform(packages=(wheel,)), make_platform("linux/arm64", (built,))))
     (package,) = Pylock.from_dict(tomli.loads(encode_lock(lock).decode())).packages
     assert package.sdist is not None
     assert [each.name for each in package.wheels or ()] == [wheel.filename]
@@ -190,7 +193,7 @@ def test_one_platform_has_a_wheel_and_another_builds_it() -> None:
 
 def test_platforms_may_have_one_version_from_two_places() -> None:
     git, wheel = replace(make_wheel("six"), url="", source=SOURCES[2]), make_wheel("six")
-    lock = Lock(Digest.of(b""), (make_platform(packages=(git,)), make_platform("linux/arm64", (wheel,))))
+    lock = Lock(Wanted("3.13"), (make_platform(packages=(git,)), make_platform("linux/arm64", (wheel,))))
     Pylock.from_dict(tomli.loads(encode_lock(lock).decode()))
     assert decode_lock(encode_lock(lock), NAME) == lock
 
@@ -223,7 +226,7 @@ def test_uv_can_read_it(tmp_path: Path) -> None:
     minor = f"3.{sys.version_info.minor}"
     platform = replace(make_platform(packages=(wheel,)), python=LockedPython(minor, f"{minor}.0", "debian"))
     path = tmp_path / NAME
-    path.write_bytes(encode_lock(Lock(Digest.of(b""), (platform,))))
+    path.write_bytes(encode_lock(Lock(Wanted("3.13"), (platform,))))
     command = [
         uv.find_uv_bin(),
         "pip",
@@ -314,7 +317,7 @@ def test_broken_toml_has_a_line() -> None:
 def test_a_newer_format_is_named() -> None:
     with pytest.raises(LockError, match=f"format {FORMAT + 1}; this Layerforge knows {FORMAT}") as caught:
         decode_lock(TEXT.replace(f"format = {FORMAT}", f"format = {FORMAT + 1}\nnews = []").encode(), NAME)
-    assert "lock again" in caught.value.hint
+    assert "layerforge lock --upgrade" in caught.value.hint
 
 
 @pytest.mark.parametrize("data", [b"", b'lock-version = "1.0"\ncreated-by = "uv"\npackages = []\n', b"tool = 1"])

@@ -14,6 +14,7 @@ from layerforge.sources.debian.archive import architecture_of, open_index
 from layerforge.sources.debian.catalog import PackageIndex
 from layerforge.sources.debian.control import Package
 from layerforge.sources.debian.installed import parse_status
+from layerforge.sources.debian.keeping import keep_versions, read_locked, take_locked
 from layerforge.sources.debian.locking import lock_packages
 from layerforge.sources.debian.mirrors import Mirrors, SourceEntry, read_entries
 from layerforge.sources.debian.resolve import resolve
@@ -39,10 +40,11 @@ def lock_upon(
     locate: Locate = lambda _: ("system_packages", 0),
     mirrors: Mirrors | None = None,
     interpreter: str = "",
+    keep: Sequence[LockedDeb] = (),
 ) -> tuple[tuple[LockedDeb, ...], tuple[LockedDeb, ...]]:
     """What the package ``interpreter``, and then ``names``, add to the base or replace in it, each sorted by name.
 
-    ``locate`` tells where each of the names stands.
+    ``locate`` tells where each of the names stands. Packages of ``keep`` stay at that version where they fit.
 
     Raises:
         ConfigError: names are unknown, and nothing replaces them.
@@ -59,7 +61,13 @@ def lock_upon(
     with placing_errors(names, locate):
         second = resolve(index, settled, installed=tuple(installed.values())) if names else ()
     replaced = {package.name for package in second}
-    return lock_packages(package for package in first if package.name not in replaced), lock_packages(second)
+    first = tuple(package for package in first if package.name not in replaced)
+    if keep:
+        kept = tuple(read_locked(keep, index, store, reporter, mirrors))
+        chosen = keep_versions((*first, *second), kept, tuple(installed.values()))
+        by_name = {(each.name, each.architecture): each for each in chosen}
+        first, second = (tuple(by_name[each.name, each.architecture] for each in part) for part in (first, second))
+    return take_locked(lock_packages(first), keep), take_locked(lock_packages(second), keep)
 
 
 def open_release(

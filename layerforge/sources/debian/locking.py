@@ -13,6 +13,7 @@ from layerforge.oci import Platform
 from layerforge.progress import SILENCE, Reporter
 from layerforge.sources.debian.archive import architecture_of, open_index
 from layerforge.sources.debian.control import Package
+from layerforge.sources.debian.keeping import keep_versions, read_locked, take_locked
 from layerforge.sources.debian.mirrors import Mirrors
 from layerforge.sources.debian.resolve import Index, resolve
 from layerforge.sources.debian.wishes import Locate, placing_errors, settle_names
@@ -74,6 +75,7 @@ def lock_debian(
     *,
     system: Sequence[str] = (),
     locate: Locate = lambda _: ("system_packages", 0),
+    keep: Sequence[LockedDeb] = (),
     mirrors: Mirrors | None = None,
     now: datetime | None = None,
 ) -> LockedDebian:
@@ -81,6 +83,7 @@ def lock_debian(
 
     An empty ``minor`` is for an image whose interpreter comes from elsewhere: the newest release, without one.
     ``system`` are the names of packages that the model wants besides, ``locate`` tells where each one stands.
+    Packages of ``keep``, of the same release, stay at that version where they fit.
 
     Raises:
         ResolveError: no release ships that Python, or the archive's packages do not fit together.
@@ -92,24 +95,38 @@ def lock_debian(
     index = open_index(release, architecture_of(platform), store, reporter, mirrors=mirrors, now=now)
     names = settle_names(index, system, locate, reporter)
     with placing_errors(system, locate):
-        return choose_packages(index, minor, release, names)
+        kept = tuple(read_locked(keep, index, store, reporter, mirrors))
+        found = choose_packages(index, minor, release, names, kept)
+    return msgspec.structs.replace(
+        found,
+        base=take_locked(found.base, keep),
+        interpreter=take_locked(found.interpreter, keep),
+        system=take_locked(found.system, keep),
+    )
 
 
-def choose_packages(index: Index, minor: str, release: str, system: Sequence[str] = ()) -> LockedDebian:
-    """The packages of :func:`lock_debian`, from an index. Pure.
+def choose_packages(
+    index: Index, minor: str, release: str, system: Sequence[str] = (), keep: Sequence[Package] = ()
+) -> LockedDebian:
+    """The packages of :func:`lock_debian`, from an index; versions of ``keep`` are kept where they fit. Pure.
 
     Raises:
         ResolveError: as :func:`lock_debian`.
     """
     base = resolve(index, [*(package.name for package in index.essential()), *BASE])
-    interpreter: tuple[Package, ...] = ()
+    interpreter = resolve(index, [f"python{minor}"], installed=base) if minor else ()
+    extra = resolve(index, system, installed=(*base, *interpreter)) if system else ()
+    if keep:
+        chosen = keep_versions((*base, *interpreter, *extra), keep)
+        by_name = {(each.name, each.architecture): each for each in chosen}
+        base, interpreter, extra = (
+            tuple(by_name[each.name, each.architecture] for each in part) for part in (base, interpreter, extra)
+        )
     python: LockedPython | None = None
     if minor:
-        interpreter = resolve(index, [f"python{minor}"], installed=base)
         version = next(package.version for package in interpreter if package.name == f"python{minor}")
         reason = f"Debian {release} ships Python {minor}"
         python = LockedPython(minor, upstream_version(version), "debian", "/usr/bin", reason)
-    extra = resolve(index, system, installed=(*base, *interpreter)) if system else ()
     return LockedDebian(release, python, lock_packages(base), lock_packages(interpreter), lock_packages(extra))
 
 

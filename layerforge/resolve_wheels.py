@@ -1,0 +1,36 @@
+"""The wheels of one platform: those of the lock at hand, or what the package index has."""
+
+from __future__ import annotations
+
+from layerforge.bins import assign_bins
+from layerforge.lock import LockedPython, LockedWheel
+from layerforge.oci import Platform
+from layerforge.progress import Reporter
+from layerforge.request import Request
+from layerforge.sources.index import lock_packages
+from layerforge.staleness import Kept
+
+
+def lock_wheels(
+    request: Request,
+    kept: Kept,
+    python: LockedPython,
+    platform: Platform,
+    glibc: int,
+    reporter: Reporter,
+    *,
+    runtime: bool,
+) -> tuple[LockedWheel, ...]:
+    """The wheels of the model, with their bins, or those of the runtime; ``glibc`` is the minor version below.
+
+    Raises:
+        ResolveError: nothing satisfies what is asked for.
+        SourceError: the index cannot be reached, or gave something unusable.
+    """
+    if kept.section is not None and (kept.runtime if runtime else kept.packages):
+        return kept.section.runtime if runtime else kept.section.packages
+    wanted = request.runtime if runtime else request.packages
+    preferred = kept.preferred_wheels(runtime=runtime)
+    task = "resolve the runtime" if runtime else "resolve packages"
+    found = lock_packages(wanted, python.version, platform, glibc, preferred, reporter, task=task)
+    return found if runtime else assign_bins(found, kept.bins)

@@ -1,0 +1,181 @@
+"""A lock from beginning to end, against a Debian archive and a package index on loopback."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from layerforge.errors import LockError, OutdatedLockError
+from layerforge.forge import load_config
+from layerforge.lock import Lock
+from layerforge.locking import lock_model
+from layerforge.oci import LINUX_AMD64
+from layerforge.progress import SILENCE
+from layerforge.staleness import Upgrade
+from layerforge.store import Store
+from tests.lock_sites import Site, serve_site, write_model
+
+NAME = "pylock.layerforge.toml"
+
+
+@pytest.fixture
+def site(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Site]:
+    with serve_site(tmp_path / "site") as made:
+        for name, value in made.environment.items():
+            monkeypatch.setenv(name, value)
+        made.add_wheel("one")
+        made.add_wheel("two", requires=("three",))
+        made.add_wheel("three")
+        made.packages |= {"jq": "1", "libjq": "1"}
+        made.relations["jq"] = {"Depends": "libjq"}
+        made.publish()
+        yield made
+
+
+def lock(folder: Path, store: Store, **options: object) -> Lock:
+    config = load_config(folder, "cog.yaml", SILENCE)
+    return lock_model(folder, config, store, SILENCE, (LINUX_AMD64,), **options)  # type: ignore[arg-type]
+
+
+def versions(made: Lock) -> dict[str, str]:
+    (section,) = made.platforms
+    return {item.name: item.version for item in (*section.packages, *section.debs)}
+
+
+def test_the_same_request_gives_the_same_bytes(site: Site, store: Store, tmp_path: Path) -> None:
+    for name, packages, system in (("a", "[one, two]", "[jq, libjq]"), ("b", "[two, one, one]", "[libjq, jq]")):
+        lock(write_model(tmp_path / name, packages, system), Store(tmp_path / f"store-{name}"))
+    assert (tmp_path / "a" / NAME).read_bytes() == (tmp_path / "b" / NAME).read_bytes()
+
+
+def test_a_lock_that_fits_asks_nobody(site: Site, store: Store, tmp_path: Path) -> None:
+    folder = write_model(tmp_path / "model", "[one]", "[jq]")
+    made = lock(folder, store)
+    site.forget()
+    assert lock(folder, store) == made
+    assert (site.debian, site.python) == ([], [])
+
+
+def test_a_python_package_more_does_not_resolve_debian_again(site: Site, store: Store, tmp_path: Path) -> None:
+    folder = write_model(tmp_path / "model", "[one]", "[jq]")
+    lock(folder, store)
+    site.packages |= {"jq": "2", "base-files": "2"}
+    site.publish()
+    site.add_wheel("one", "2.0")
+    site.add_wheel("granian", "2.7.0")
+    site.forget()
+    write_model(folder, "[one, two]", "[jq]")
+    assert versions(lock(folder, store)) == {
+        **dict.fromkeys(("one", "two", "three"), "1.0"),
+        **dict.fromkeys(("jq", "libjq", "base-files", "apt", "ca-certificates", "netbase", "tzdata"), "1"),
+        "python3.13": "3.13.1-1",
+    }
+    assert site.debian == []
+    assert not any("granian" in path for path in site.python), "the runtime was resolved again"
+
+
+def test_a_debian_package_more_does_not_resolve_python_again(site: Site, store: Store, tmp_path: Path) -> None:
+    folder = write_model(tmp_path / "model", "[one]", "[libjq]")
+    before = lock(folder, store)
+    site.packages |= {"htop": "1", "tzdata": "2", "libjq": "2"}
+    site.relations |= {"htop": {"Depends": "tzdata (>= 2)"}}
+    site.publish()
+    site.forget()
+    write_model(folder, "[one]", "[libjq, htop]")
+    after = lock(folder, store)
+    assert site.python == []
+    assert after.platforms[0].packages == before.platforms[0].packages
+    changed = {name for name, version in versions(after).items() if versions(before).get(name) != version}
+    assert changed == {"htop", "tzdata"}, "htop needs the new tzdata; libjq may stay"
+
+
+def test_a_version_that_is_gone_is_not_kept(site: Site, store: Store, tmp_path: Path) -> None:
+    folder = write_model(tmp_path / "model", "[one]", "[libjq]")
+    before = lock(folder, store)
+    site.packages |= {"tzdata": "2", "libjq": "2"}
+    site.pool_path("libjq", "1").unlink()
+    site.publish()
+    write_model(folder, "[one]", "[libjq, jq]")
+    assert versions(lock(folder, store)) == {**versions(before), "libjq": "2", "jq": "1"}
+
+
+def test_upgrades(site: Site, store: Store, tmp_path: Path) -> None:
+    folder = write_model(tmp_path / "model", "[one, two]", "[jq]")
+    before = lock(folder, store)
+    site.add_wheel("one", "2.0")
+    site.add_wheel("two", "2.0", requires=("three",))
+    site.add_wheel("three", "2.0")
+    site.forget()
+    after = lock(folder, store, upgrade=Upgrade(names=frozenset({"One"})))
+    assert {**versions(before), "one": "2.0"} == versions(after)
+    assert site.debian == []
+    site.packages["jq"] = "2"
+    site.publish()
+    site.forget()
+    after = lock(folder, store, upgrade=Upgrade(names=frozenset({"jq"})))
+    assert {**versions(before), "one": "2.0", "jq": "2"} == versions(after)
+    assert site.python == []
+    with pytest.raises(LockError, match="no package 'threee'") as caught:
+        lock(folder, store, upgrade=Upgrade(names=frozenset({"threee"})))
+    assert caught.value.hint == "did you mean three?"
+    site.packages |= dict.fromkeys(("base-files", "python3.13"), "2")
+    site.publish()
+    after = lock(folder, store, upgrade=Upgrade(everything=True))
+    assert versions(after)["three"] == "2.0"
+    assert versions(after)["base-files"] == "2"
+    assert after.platforms[0].python.version == "3.13.2"
+
+
+def test_a_stale_lock_says_what_differs(site: Site, store: Store, tmp_path: Path) -> None:
+    folder = write_model(tmp_path / "model", "[one]", "[jq]")
+    with pytest.raises(LockError, match="does not exist"):
+        lock(folder, store, locked=True)
+    lock(folder, store)
+    data = (folder / NAME).read_bytes()
+    write_model(folder, "[two]", "[libjq]", "3.12")
+    with pytest.raises(LockError) as caught:
+        lock(folder, store, locked=True)
+    assert caught.value.message.splitlines()[1:] == [
+        "  build.python_version: 3.13 → 3.12",
+        "  build.system_packages: - jq",
+        "  build.system_packages: + libjq",
+        "  Python requirements: - one",
+        "  Python requirements: + two",
+    ]
+    assert "layerforge lock" in caught.value.hint
+    assert (folder / NAME).read_bytes() == data
+
+
+def test_a_lock_that_cannot_be_read(site: Site, store: Store, tmp_path: Path) -> None:
+    folder = write_model(tmp_path / "model", "[one]")
+    made = lock(folder, store)
+    whole = (folder / NAME).read_text()
+    (folder / NAME).write_text(whole.replace("format = 3", "format = 2"))
+    with pytest.raises(OutdatedLockError):
+        lock(folder, store, locked=True)
+    assert lock(folder, store) == made
+    for damage in (
+        whole.replace("format = 3", "format = 99"),
+        "<<<<<<< HEAD\n" + whole,
+        whole.replace("1.0", "1.1", 3),
+    ):
+        (folder / NAME).write_text(damage)
+        with pytest.raises(LockError, match=r"layerforge|TOML|hold together|edited") as caught:
+            lock(folder, store)
+        assert "layerforge lock --upgrade" in caught.value.hint
+        assert (folder / NAME).read_text() == damage
+        assert lock(folder, store, upgrade=Upgrade(everything=True)) == made
+
+
+def test_no_password_is_written_down(site: Site, store: Store, tmp_path: Path) -> None:
+    folder = write_model(tmp_path / "model")
+    url = site.environment["PIP_INDEX_URL"].replace("http://", "http://someone:s3cret@")
+    (folder / "requirements.txt").write_text(f"--index-url {url}\none\n")
+    text = (folder / "cog.yaml").read_text().replace("build:\n", "build:\n  python_requirements: requirements.txt\n")
+    (folder / "cog.yaml").write_text(text)
+    lock(folder, store)
+    assert "s3cret" not in (folder / NAME).read_text()
+    assert "someone" not in (folder / NAME).read_text()
+    assert lock(folder, store, locked=True)
