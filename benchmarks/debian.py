@@ -25,8 +25,8 @@ from layerforge.layers.debian import DebianRecipe
 from layerforge.layers.python import PythonRecipe
 from layerforge.layers.root import RootRecipe
 from layerforge.layers.step import Step
-from layerforge.lock import Lock, LockedDeb, PlatformLock
-from layerforge.oci import ContainerConfig, Digest
+from layerforge.lock import Lock, LockedDeb, PlatformLock, Wanted
+from layerforge.oci import ContainerConfig
 from layerforge.plan import Plan
 from layerforge.platforms import host_platform
 from layerforge.progress import SILENCE
@@ -99,7 +99,7 @@ def build(minor: str, what: str, home: Path) -> None:
     """Layerforge's side, in a process of its own."""
     store = Store(home)
     section = lock(minor, store)
-    whole = Lock(Digest.of(b""), (section,))
+    whole = Lock(Wanted(minor), (section,))
     start = time.perf_counter()
     bench = LocalWorkbench(store, whole, section, home, SILENCE)
     with bench:

@@ -7,8 +7,7 @@ from pathlib import Path
 from layerforge.config import Config
 from layerforge.layers.kinds import write_layer
 from layerforge.layers.tar import TarWriter
-from layerforge.lock import Lock, PlatformLock
-from layerforge.oci import Digest
+from layerforge.lock import Lock, PlatformLock, Wanted
 from layerforge.plan import plan_image
 from layerforge.platforms import host_platform
 from layerforge.progress import SILENCE
@@ -50,7 +49,7 @@ class Chooser:
 
 def open_workbench(section: PlatformLock, store: Store) -> LocalWorkbench:
     """The Workbench of a build with these packages."""
-    return LocalWorkbench(store, Lock(Digest.of(b""), (section,)), section, Path(), SILENCE)
+    return LocalWorkbench(store, Lock(Wanted(section.python.minor), (section,)), section, Path(), SILENCE)
 
 
 def assemble(section: PlatformLock, bench: LocalWorkbench, folder: Path) -> list[Path]:
