@@ -11,6 +11,7 @@
       materials/sha256/…        downloads, by digest
       notes/<topic>/…           small derived facts, by digest of what they derive from
       states.sqlite             state of a project file -> its digest
+      uploads/…                 unfinished uploads: the URL where each goes on
       roots/…                   unpacked images of the sandbox
       locks/, tmp/
 
@@ -54,6 +55,7 @@ _FOLDERS = (
     "keys/sha256",
     "materials/sha256",
     "notes",
+    "uploads",
     "roots",
     "locks",
     "tmp",
@@ -240,6 +242,11 @@ class Store:
     def find_origin(self, digest: Digest) -> Origin | None:
         """Where the blob can be had besides, or None."""
         return self._read_record(self.root / "origins" / "sha256" / digest.hex, Origin)
+
+    @property
+    def uploads(self) -> Path:
+        """The folder of unfinished uploads; :mod:`layerforge.registry.sessions` owns what is in it."""
+        return self.root / "uploads"
 
     # -- layers by key ---------------------------------------------------------------------------------------
 

@@ -1,47 +1,37 @@
 """One repository of a registry: manifests and blobs, verified both ways.
 
-What is repeated, and why that is safe: GET and HEAD always; an upload only from its beginning and only after HEAD has
-shown that the blob is still missing, in a new session, so that no byte can arrive twice; a manifest's PUT only after
+What is repeated, and why that is safe: GET and HEAD always; an upload only after HEAD has shown that the blob is still
+missing, and from the offset that the registry reports, so that no byte can arrive twice; a manifest's PUT only after
 its tag has been seen not to hold it.
 """
 
 from __future__ import annotations
 
-import itertools
+import os
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from contextlib import suppress
-from typing import Protocol
-from urllib.parse import quote, urlencode
+from urllib.parse import urlencode
 
 import urllib3
 
-from layerforge.errors import LayerforgeError, RegistryError, SourceError, VerificationError
+from layerforge.errors import RegistryError, VerificationError
 from layerforge.oci import DOCKER_INDEX, DOCKER_MANIFEST, INDEX, MANIFEST, Descriptor, Digest
 from layerforge.progress import SILENCE, Reporter
 from layerforge.reference import Reference
 from layerforge.registry.failures import Unreachable, redact
+from layerforge.registry.feed import CHUNK, Feed, Readable
+from layerforge.registry.memory import Memory
+from layerforge.registry.profile import read_settings
 from layerforge.registry.retry import ATTEMPTS, Retry
 from layerforge.registry.session import Session
-from layerforge.registry.transport import Answer, Body, read_answer
+from layerforge.registry.transport import Body, read_answer
+from layerforge.registry.upload import Uploads, compare_digests
 from layerforge.verify import VerifiedReader
-
-CHUNK = 1 << 20
-"""Bytes read, hashed and sent at a time; two of these are held for each blob on its way."""
 
 _ACCEPT = {"Accept": ", ".join((MANIFEST, INDEX, DOCKER_MANIFEST, DOCKER_INDEX))}
 _SMALL = 64 << 10  # bytes that travel in one round trip, more or less
 _STORED = (200, 201, 202, 204)
-
-
-class Readable(Protocol):
-    """A blob's bytes. Reading to the end verifies them."""
-
-    def readinto(self, buffer: memoryview, /) -> int | None:
-        """Fill ``buffer`` from its start; 0 at the end."""
-
-    def close(self) -> None:
-        """Give back what it holds."""
 
 
 class Registry:
@@ -49,6 +39,7 @@ class Registry:
 
     ``insecure`` True speaks plain HTTP, False HTTPS; None decides by the address, see :class:`Session`. ``push`` asks
     for the right to write as well as to read. Setting ``stop`` ends everything under way with ``Stopped``.
+    ``memory`` keeps what is worth knowing the next time.
     """
 
     def __init__(
@@ -59,18 +50,22 @@ class Registry:
         push: bool = True,
         reporter: Reporter = SILENCE,
         stop: threading.Event | None = None,
+        memory: Memory | None = None,
     ) -> None:
         self.reference = reference
-        self._reporter = reporter
         self._retry = Retry(reporter, stop or threading.Event())
         self._session = Session(reference, insecure, self._retry, reporter)
         self._scope = f"repository:{reference.repository}:" + ("pull,push" if push else "pull")
         self._root = f"/v2/{reference.repository}"
+        self._memory = memory or Memory(reference)
+        settings = read_settings(os.environ)
+        self._uploads = Uploads(self._session, self._root, self._scope, self._memory, settings, reporter)
 
     def __enter__(self) -> Registry:
         return self
 
     def __exit__(self, *_: object) -> None:
+        self._memory.close()
         self._session.close()
 
     # -- manifests -------------------------------------------------------------------------------------------
@@ -117,7 +112,7 @@ class Registry:
             answer = self._session.exchange("PUT", path, self._scope, headers, body)
             if answer.status not in _STORED:
                 raise self._session.refuse(answer, self._scope, len(data))
-            _compare_digests(answer, descriptor.digest)
+            compare_digests(answer, descriptor.digest)
 
         self._retry.repeat(once)
 
@@ -150,7 +145,8 @@ class Registry:
         except RegistryError:
             return False  # a mount only saves time: without it the blob is uploaded
         if answer.status == 202:
-            self._cancel(answer)
+            with suppress(RegistryError):  # a session without a place cannot be ended
+                self._uploads.give_up(self._session.locate(answer))
         return answer.status == 201
 
     def push_blob(
@@ -174,16 +170,29 @@ class Registry:
             SourceError: the bytes could not be read, or are not the ones described.
         """
 
+        self._check_size(descriptor)
+        feed = Feed(open_blob, descriptor.size, str(descriptor.digest))
+
         def once(attempt: int) -> bool:
             ask = expected or attempt or descriptor.size > _SMALL
             if ask and self.has_blob(descriptor.digest):
                 return False
             if not attempt and any(self.mount_blob(descriptor.digest, repository) for repository in mount_from):
                 return False
-            self._upload(descriptor, open_blob, task)
+            self._uploads.send(descriptor, feed, task)
             return True
 
-        return self._retry.repeat(once)
+        try:
+            return self._retry.repeat(once, lambda: feed.acknowledged)
+        finally:
+            feed.close()
+
+    def _check_size(self, descriptor: Descriptor) -> None:
+        most = self._memory.profile.most_blob
+        if most and descriptor.size > most:
+            hint = "split the file, or push to a registry without this limit"
+            message = f"takes no blob of more than {most:,} bytes, and {descriptor.digest} has {descriptor.size:,}"
+            raise RegistryError(message, where=self.reference.registry, hint=hint)
 
     def read_blob(self, descriptor: Descriptor) -> VerifiedReader:
         """The blob's bytes, verified as they are read. Close it. A broken connection is taken up where it broke.
@@ -210,73 +219,8 @@ class Registry:
 
         return self._retry.repeat(once)
 
-    # -- inside ----------------------------------------------------------------------------------------------
-
-    def _upload(self, descriptor: Descriptor, open_blob: Callable[[], Readable], task: str) -> None:
-        """One attempt: a new session, and the whole blob in one PUT (``spec.md#post-then-put``)."""
-        begun = self._session.exchange("POST", f"{self._root}/blobs/uploads/", self._scope, body=_EMPTY)
-        if begun.status != 202:
-            raise self._session.refuse(begun, self._scope)
-        sent = 0
-
-        def pieces() -> Iterator[memoryview]:
-            nonlocal sent
-            for piece in read_pieces(open_blob, str(descriptor.digest)):
-                self._retry.check()
-                yield piece
-                sent += len(piece)
-                self._reporter.advance(task, len(piece))
-
-        location = self._session.locate(begun)
-        url = f"{location}{'&' if '?' in location else '?'}digest={quote(descriptor.digest, safe='')}"
-        body = Body(descriptor.size, pieces)
-        try:
-            answer = self._session.exchange("PUT", url, self._scope, {"Content-Type": "application/octet-stream"}, body)
-            if answer.status not in _STORED:
-                raise self._session.refuse(answer, self._scope, descriptor.size)
-            _compare_digests(answer, descriptor.digest)
-        except BaseException as error:
-            self._reporter.advance(task, -sent)
-            if not isinstance(error, RegistryError):  # the registry does not know yet that no more will come
-                self._cancel(begun)
-            raise
-
-    def _cancel(self, begun: Answer) -> None:
-        """Give up an upload session. That it fails does not matter (``spec.md#cancel-a-blob-upload``)."""
-        with suppress(LayerforgeError):
-            self._session.exchange("DELETE", self._session.locate(begun), self._scope, {"Content-Length": "0"})
-
 
 _EMPTY = Body(0, lambda: iter(()))
-
-
-def read_pieces(open_blob: Callable[[], Readable], what: str) -> Iterator[memoryview]:
-    """The blob in chunks of CHUNK bytes, the last of which is given only once the reader has seen its end.
-
-    Each chunk is valid until the next but one is asked for.
-
-    Raises:
-        SourceError: ``what`` could not be read, or is not what it should be.
-    """
-    reader = open_blob()
-    buffers = memoryview(bytearray(CHUNK)), memoryview(bytearray(CHUNK))
-    held = buffers[0][:0]
-    try:
-        for turn in itertools.count():
-            buffer, filled = buffers[turn & 1], 0
-            while filled < CHUNK and (count := reader.readinto(buffer[filled:])):
-                filled += count
-            if held:
-                yield held
-            held = buffer[:filled]
-            if filled < CHUNK:
-                break
-        if held:
-            yield held
-    except OSError as error:
-        raise SourceError(f"cannot be read: {error.strerror or error}", where=what) from error
-    finally:
-        reader.close()
 
 
 class _BlobSource:
@@ -328,10 +272,3 @@ def _skip(response: urllib3.BaseHTTPResponse, count: int, url: str) -> None:
     except (urllib3.exceptions.HTTPError, OSError) as error:
         response.close()
         raise Unreachable.of(error, "GET", url) from error
-
-
-def _compare_digests(answer: Answer, digest: Digest) -> None:
-    """What the registry says it stored must be what was sent, where it says so."""
-    said = answer.headers.get("docker-content-digest", "")
-    if said.startswith("sha256:") and said != digest:
-        raise VerificationError(f"the registry stored {said}, not {digest}", where=redact(answer.url))

@@ -13,7 +13,8 @@ from layerforge.oci import Descriptor
 from layerforge.origin import Repository
 from layerforge.progress import SILENCE, Reporter, format_size
 from layerforge.reference import Reference
-from layerforge.registry.client import CHUNK, Registry
+from layerforge.registry.client import Registry
+from layerforge.registry.feed import CHUNK
 from layerforge.registry.retry import Stopped
 from layerforge.store import Store
 from layerforge.verify import VerifiedReader

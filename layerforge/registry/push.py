@@ -21,6 +21,7 @@ from layerforge.origin import Repository
 from layerforge.progress import SILENCE, Reporter, format_size
 from layerforge.reference import Reference
 from layerforge.registry.client import Registry
+from layerforge.registry.memory import Memory
 from layerforge.registry.pull import Origins
 from layerforge.registry.retry import Stopped
 from layerforge.store import Store
@@ -67,7 +68,9 @@ def push_image(
     reporter.start(task, sum(_measure(document).values()))
     stop = threading.Event()
     with (
-        Registry(reference, insecure=insecure, reporter=reporter, stop=stop) as registry,
+        Registry(
+            reference, insecure=insecure, reporter=reporter, stop=stop, memory=Memory(reference, store)
+        ) as registry,
         Origins(store, reporter=reporter, stop=stop) as origins,
     ):
         push = _Push(store, registry, origins, reporter, stop, jobs, mount_from, task)

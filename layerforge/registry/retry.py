@@ -39,20 +39,26 @@ class Retry:
         if self.stop.is_set():
             raise Stopped
 
-    def repeat(self, action: Callable[[int], T]) -> T:
+    def repeat(self, action: Callable[[int], T], progress: Callable[[], int] = lambda: 0) -> T:
         """What ``action(attempt)`` gives; it is called again, with the next number, after a transient failure.
+
+        Attempts are counted from the last one after which ``progress`` had grown.
 
         Raises:
             RegistryError: of ``action``, when it is not transient or the attempts are used up.
         """
-        for attempt in range(ATTEMPTS - 1):
+        attempt = failures = reached = 0
+        while True:
             self.check()
             try:
                 return action(attempt)
             except Failure as failure:
-                self._pause(attempt, failure)
-        self.check()
-        return action(ATTEMPTS - 1)
+                attempt += 1
+                failures = 1 if progress() > reached else failures + 1
+                reached = progress()
+                if failures == ATTEMPTS:
+                    raise
+                self._pause(failures - 1, failure)
 
     def _pause(self, attempt: int, failure: Failure) -> None:
         asked = parse_retry_after(failure.retry_after) or 0.0

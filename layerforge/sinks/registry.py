@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+
 from layerforge.errors import InvalidReference
 from layerforge.oci import Descriptor
 from layerforge.progress import SILENCE, Reporter
@@ -11,9 +13,12 @@ from layerforge.store import Store
 
 
 class RegistrySink:
-    """Pushes to the registry that the name says; ``insecure`` as for :class:`layerforge.registry.Registry`."""
+    """Pushes to the registry that the name says; ``insecure`` as for :class:`layerforge.registry.Registry`.
 
-    def __init__(self, reporter: Reporter = SILENCE, *, jobs: int = 4, insecure: bool | None = None) -> None:
+    ``jobs`` blobs travel at a time (default: ``COG_PUSH_CONCURRENCY``, else 4).
+    """
+
+    def __init__(self, reporter: Reporter = SILENCE, *, jobs: int | None = None, insecure: bool | None = None) -> None:
         self._reporter = reporter
         self._jobs = jobs
         self._insecure = insecure
@@ -35,7 +40,8 @@ class RegistrySink:
         Raises:
             RegistryError: the registry refused, or could not be reached.
         """
-        from layerforge.registry import push_image
+        from layerforge.registry import push_image, read_settings
 
+        jobs = self._jobs or read_settings(os.environ).jobs
         reference = parse_name(name)
-        return push_image(store, manifest, reference, jobs=self._jobs, insecure=self._insecure, reporter=self._reporter)
+        return push_image(store, manifest, reference, jobs=jobs, insecure=self._insecure, reporter=self._reporter)
