@@ -19,8 +19,8 @@ from urllib.parse import parse_qs, urlsplit
 
 class Manners:
     """``most_patch``: bytes of a PATCH, more is 416. ``most_body``: of any body, more is 413. ``slow_body``: more than
-    this is 504 after it has been read. ``announced``: minimum and maximum of a chunk, as headers. ``patched``: the status of
-    a PATCH that went well. ``chunks`` False refuses PATCH. ``mounts`` False ignores mounts.
+    this is 504 after it has been read. ``announced``: minimum and maximum of a chunk, as headers. ``patched``: the
+    status of a PATCH that went well. ``chunks`` False refuses PATCH. ``mounts`` False ignores mounts.
     """
 
     def __init__(
