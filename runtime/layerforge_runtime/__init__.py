@@ -14,6 +14,9 @@
     answers       JSON answers
     streaming     sending a prediction's events to one client
     streams       the events of predictions
+    webhooks      telling a client's server
+    transfers     downloads and uploads
+    outgoing      requests to other servers
     limits        how much of everything
     validation    inputs against the OpenAPI document
     service       who may run, and what the worker reports

@@ -24,9 +24,11 @@ from layerforge_runtime.service import Service
 from layerforge_runtime.settings import Settings
 from layerforge_runtime.spawn import Worker
 from layerforge_runtime.validation import Validator
+from layerforge_runtime.webhooks import Webhooks
 
 _WORKER_PATIENCE = 1.0  # seconds for a worker to end by itself, after its predictions have ended
 _ANSWER_PATIENCE = 0.2  # seconds for the last answers to leave
+_WEBHOOK_PATIENCE = 0.5  # seconds for the last webhooks, if predictions took all the grace there was
 _FORWARDED = (signal.SIGHUP, signal.SIGUSR2, signal.SIGQUIT, signal.SIGWINCH, signal.SIGCONT)
 
 
@@ -68,11 +70,17 @@ async def _serve(settings: Settings, worker: Worker) -> int:
         loop.add_signal_handler(number, service.supervisor.forward, number)
 
     pages = Pages(service, version=settings.cog_version, schema=schema, training=trainer.known, shutdown=shut_down)
+    webhooks = Webhooks(
+        log,
+        settings.limits,
+        user_agent=settings.user_agent,
+        token=settings.webhook_token,
+        deny_private=settings.deny_private,
+    )
+    trainer = trainer if trainer.known else service.validator
     endpoints = {
-        "predictions": Predicting(service, service.validator, log, settings.limits, "prediction"),
-        "trainings": Predicting(
-            service, trainer if trainer.known else service.validator, log, settings.limits, "training"
-        ),
+        "predictions": Predicting(service, service.validator, webhooks, log, settings.limits, "prediction"),
+        "trainings": Predicting(service, trainer, webhooks, log, settings.limits, "training"),
     }
     routes = Routes(log, pages, endpoints)
     server = Server(
@@ -94,7 +102,9 @@ async def _serve(settings: Settings, worker: Worker) -> int:
         serving.result()
         raise RuntimeError("the HTTP server ended by itself")
 
+    deadline = loop.time() + settings.grace
     await service.drain(settings.grace)
+    await webhooks.drain(max(deadline - loop.time(), _WEBHOOK_PATIENCE))
     await asyncio.sleep(_ANSWER_PATIENCE if service.supervisor.ended.is_set() else 0.02)
     await service.supervisor.stop(_WORKER_PATIENCE)
     server.stop()  # type: ignore[no-untyped-call]

@@ -4,52 +4,58 @@ from __future__ import annotations
 
 import asyncio
 import os
-import shutil
-import urllib.error
-import urllib.request
-from collections.abc import Mapping
-from typing import Any
-from urllib.parse import quote, urlsplit, urlunsplit
+import threading
+from collections.abc import Callable, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any, TypeVar
 
 import msgspec
 
 from layerforge_runtime.frames import Files
+from layerforge_runtime.limits import Terms
 from layerforge_runtime.media import data_url, decode_data_url, file_name, guess_type
+from layerforge_runtime.outgoing import redact
+from layerforge_runtime.transfers import download, explain
 
-TIMEOUT = 60.0  # seconds that another server may stay silent
 _INLINE = 256 * 1024  # what takes longer to hand to a thread than to do
 
 _encode = msgspec.json.Encoder().encode
+_threads = ThreadPoolExecutor(16, "transfer")  # so many files come and go at the same time
+_Result = TypeVar("_Result")
 
 
 class FileError(Exception):
     """A file could not be had, or not be delivered."""
 
 
-async def localize(inputs: dict[str, Any], kinds: Mapping[str, str], folder: str, user_agent: str) -> dict[str, Any]:
+async def localize(inputs: dict[str, Any], kinds: Mapping[str, str], folder: str, terms: Terms) -> dict[str, Any]:
     """The inputs with paths of local files instead of URLs; downloads run side by side.
 
     Args:
         inputs: validated inputs.
         kinds: "path" or "file" by name, for those that are files. URLs of the web stay as they are for "file":
-            the worker opens them when the model reads.
+            the worker opens them when the model reads, unless the terms deny private addresses.
         folder: an existing folder for the files.
-        user_agent: sent when downloading.
+        terms: of downloads.
 
     Raises:
         FileError: a URL cannot be read; the message names the input.
     """
+    if terms.deny_private:  # the worker would not look
+        kinds = dict.fromkeys(kinds, "path")
+    stop = threading.Event()
     work: list[asyncio.Future[str]] = []
     for name, kind in kinds.items():
         value = inputs.get(name)
         for url in value if isinstance(value, list) else [value]:
             if isinstance(url, str) and _needs_file(url, kind):
-                work.append(asyncio.ensure_future(_fetch(name, url, os.path.join(folder, str(len(work))), user_agent)))
+                work.append(asyncio.ensure_future(_fetch(name, url, os.path.join(folder, str(len(work))), terms, stop)))
     if not work:
         return inputs
     try:
         paths = iter(await asyncio.gather(*work))
     finally:
+        stop.set()
         for each in work:
             each.cancel()
     local = dict(inputs)
@@ -67,18 +73,20 @@ def _needs_file(url: str, kind: str) -> bool:
     return scheme == "data" or (kind == "path" and scheme in ("http", "https"))
 
 
-async def _fetch(name: str, url: str, folder: str, user_agent: str) -> str:
+async def _fetch(name: str, url: str, folder: str, terms: Terms, stop: threading.Event) -> str:
     os.mkdir(folder, 0o700)
     path = os.path.join(folder, file_name(url))
     try:
         if url[:5].lower() != "data:":
-            await asyncio.to_thread(_download, url, path, user_agent)
+            await _in_thread(download, url, path, terms, stop)
         elif len(url) > _INLINE:
-            await asyncio.to_thread(_write_data, url, path)
+            await _in_thread(_write_data, url, path)
         else:
             _write_data(url, path)
     except (OSError, ValueError) as error:
-        raise FileError(f"{name}: {_explain(error, url)}") from error
+        if url[:5].lower() == "data:":
+            raise FileError(f"{name}: the data URL cannot be read: {error}") from error
+        raise FileError(f"{name}: {redact(url)} cannot be downloaded: {explain(error)}") from error
     return path
 
 
@@ -88,64 +96,32 @@ def _write_data(url: str, path: str) -> None:
         file.write(content)
 
 
-def _download(url: str, path: str, user_agent: str) -> None:
-    request = urllib.request.Request(url, headers={"User-Agent": user_agent})
-    with _opener().open(request, timeout=TIMEOUT) as response, open(path, "xb") as file:
-        shutil.copyfileobj(response, file, 1 << 20)
-        announced = response.headers.get("Content-Length")
-        if announced is not None and file.tell() != int(announced):
-            raise OSError(f"the server sent {file.tell()} of {announced} bytes")
+async def _in_thread(work: Callable[..., _Result], *arguments: Any) -> _Result:
+    return await asyncio.get_running_loop().run_in_executor(_threads, work, *arguments)
 
 
-def _opener() -> urllib.request.OpenerDirector:
-    """Opens http and https URLs, through the proxies that the environment names, and nothing else."""
-    opener = urllib.request.OpenerDirector()
-    for handler in (
-        urllib.request.ProxyHandler(),
-        urllib.request.HTTPHandler(),
-        urllib.request.HTTPSHandler(),
-        urllib.request.HTTPRedirectHandler(),
-        urllib.request.HTTPErrorProcessor(),
-        urllib.request.HTTPDefaultErrorHandler(),
-        urllib.request.UnknownHandler(),
-    ):
-        opener.add_handler(handler)
-    return opener
-
-
-def _explain(error: Exception, url: str) -> str:
-    if url[:5].lower() == "data:":
-        return f"the data URL cannot be read: {error}"
-    if isinstance(error, urllib.error.HTTPError):
-        return f"{redact(url)} answered {error.code} {error.reason}"
-    reason = error.reason if isinstance(error, urllib.error.URLError) else error
-    return f"{redact(url)} cannot be downloaded: {reason}"
-
-
-def redact(url: str) -> str:
-    """``url`` without what may be secret: user, password, query and fragment."""
-    parts = urlsplit(url)
-    return urlunsplit((parts.scheme, parts.netloc.rpartition("@")[2], parts.path, "", ""))
-
-
-async def embed(body: bytes, files: Files, upload_url: str) -> bytes:
+async def embed(body: bytes, files: Files, send: Callable[[str], str] | None) -> bytes:
     """The JSON ``body`` with the URL of each file in place of its token.
+
+    ``send`` uploads a file and tells its URL; without it files become data URLs.
 
     Raises:
         FileError: a file is gone, or cannot be uploaded.
     """
     for token, (path, remove) in files.items():
         try:
-            if upload_url:
-                url = _encode(await asyncio.to_thread(_upload, path, upload_url))
+            if send is not None:
+                url = _encode(await _in_thread(send, path))
             elif os.path.getsize(path) > _INLINE:
-                url = await asyncio.to_thread(_as_data, path)
+                url = await _in_thread(_as_data, path)
             else:
                 url = _as_data(path)
             if remove:
                 os.remove(path)
         except OSError as error:
-            raise FileError(f"the output file {os.path.basename(path)} cannot be delivered: {error}") from error
+            raise FileError(
+                f"the output file {os.path.basename(path)} cannot be delivered: {explain(error)}"
+            ) from error
         body = url.join(body.split(_encode(token)))
     return body
 
@@ -153,14 +129,3 @@ async def embed(body: bytes, files: Files, upload_url: str) -> bytes:
 def _as_data(path: str) -> bytes:
     with open(path, "rb") as file:
         return b'"' + data_url(file.read(), guess_type(path)) + b'"'
-
-
-def _upload(path: str, base: str) -> str:
-    """PUT the file below ``base``; the answer's Location, or where it went, without the query."""
-    url = f"{base.rstrip('/')}/{quote(os.path.basename(path))}"
-    headers = {"Content-Type": guess_type(path), "Content-Length": str(os.path.getsize(path))}
-    with open(path, "rb") as file:
-        request = urllib.request.Request(url, data=file, headers=headers, method="PUT")
-        with _opener().open(request, timeout=TIMEOUT) as response:
-            location: str = response.headers.get("Location") or response.url
-    return urlunsplit((*urlsplit(location)[:3], "", ""))

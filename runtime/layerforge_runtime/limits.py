@@ -33,6 +33,16 @@ class Limits(NamedTuple):
     spool: int = 16 * MIB
 
 
+class Terms(NamedTuple):
+    """On which terms files are fetched: sizes in bytes, times in seconds."""
+
+    user_agent: str
+    most: int
+    seconds: float
+    redirects: int
+    deny_private: bool
+
+
 VARIABLES = {
     "COG_MAX_REQUEST_BYTES": "request",
     "COG_MAX_HEADER_BYTES": "headers",

@@ -11,11 +11,12 @@ from layerforge_runtime.bodies import read_body
 from layerforge_runtime.limits import Limits
 from layerforge_runtime.logs import Log, now
 from layerforge_runtime.predictions import Prediction, new_id
-from layerforge_runtime.requests import PredictionRequest, Problem, RequestError, parse_request, trace_context
+from layerforge_runtime.requests import ALL_EVENTS, Problem, RequestError, parse_request, trace_context
 from layerforge_runtime.service import Service
 from layerforge_runtime.streaming import send_events
 from layerforge_runtime.streams import EventLog, EventLogs
 from layerforge_runtime.validation import Validator
+from layerforge_runtime.webhooks import Webhooks
 
 _WATCH_AFTER = 0.1  # seconds; most predictions are over before it is worth to watch for a client that leaves
 
@@ -35,9 +36,12 @@ class Predicting:
         noun: "prediction" or "training".
     """
 
-    def __init__(self, service: Service, validator: Validator, log: Log, limits: Limits, noun: str) -> None:
+    def __init__(
+        self, service: Service, validator: Validator, webhooks: Webhooks, log: Log, limits: Limits, noun: str
+    ) -> None:
         self._service = service
         self._validator = validator
+        self._webhooks = webhooks
         self._log = log
         self._limits = limits
         self._noun = noun
@@ -78,12 +82,17 @@ class Predicting:
         if named:
             prediction.inputs = inputs
         prediction.upload_url = request.output_file_prefix or ""
-        started = self._service.start(prediction, inputs, _context(request, headers))
+        trace = trace_context(headers)
+        if request.webhook:
+            events = ALL_EVENTS if request.webhook_events_filter is None else request.webhook_events_filter
+            self._webhooks.attach(prediction, request.webhook, frozenset(events), trace)
+        # The model's own spans can go on with the trace.
+        started = self._service.start(prediction, inputs, {**trace, **request.context})
         if streaming or (named and self._can_stream):
-            events = self._streams.open(prediction)
+            stream = self._streams.open(prediction)
         if streaming:
             self._background(started)
-            await self._stream(events, headers, protocol, cancel=True)
+            await self._stream(stream, headers, protocol, cancel=True)
         elif _prefers_async(headers):
             self._background(started)
             send_json(protocol, 202, {"id": prediction.id, "status": "starting"})
@@ -152,8 +161,3 @@ def _prefers_async(headers: Any) -> bool:
     return prefer is not None and any(
         part.partition(";")[0].strip().lower() == "respond-async" for part in prefer.split(",")
     )
-
-
-def _context(request: PredictionRequest, headers: Any) -> dict[str, str]:
-    """The request's context, and its trace (W3C Trace Context), which the model's own spans can go on with."""
-    return {**trace_context(headers), **request.context}

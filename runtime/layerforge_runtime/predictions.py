@@ -93,6 +93,7 @@ class Prediction:
         self.observers: tuple[Observer, ...] = ()
         self.cancel_requested = False
         self.sent = False
+        self.fetching: asyncio.Task[dict[str, Any]] | None = None
         self.tail: asyncio.Task[None] | None = None
         self.finished: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self._started = time.monotonic()

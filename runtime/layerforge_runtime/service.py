@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import functools
 import os
 import shutil
+from collections.abc import Callable
 from typing import Any
 
 import msgspec
@@ -17,6 +19,7 @@ from layerforge_runtime.predictions import Logs, Prediction, join_outputs
 from layerforge_runtime.settings import Settings
 from layerforge_runtime.spawn import Worker
 from layerforge_runtime.supervisor import Supervisor
+from layerforge_runtime.transfers import upload
 from layerforge_runtime.validation import Validator
 
 _encode = msgspec.json.Encoder().encode
@@ -97,8 +100,12 @@ class Service:
         """Fetch the files among the inputs, and hand the prediction to the worker."""
         prediction.start()
         if self._files:
+            prediction.fetching = asyncio.ensure_future(self._localize(prediction, inputs))
             try:
-                inputs = await self._localize(prediction, inputs)
+                inputs = await prediction.fetching
+            except asyncio.CancelledError:
+                if not prediction.cancel_requested:
+                    raise
             except FileError as error:
                 self._end(prediction, "failed", error=f"Input validation error: {error}")
                 return
@@ -117,7 +124,16 @@ class Service:
             return inputs
         prediction.folder = os.path.join(self._folder, os.urandom(8).hex())
         os.mkdir(prediction.folder, 0o700)
-        return await localize(inputs, self._files, prediction.folder, self._settings.user_agent)
+        return await localize(inputs, self._files, prediction.folder, self._settings.terms)
+
+    def _sender(self, prediction: Prediction) -> Callable[[str], str] | None:
+        """What uploads the files of ``prediction``, if they are to be uploaded."""
+        settings = self._settings
+        base = prediction.upload_url or settings.upload_url
+        if not base:
+            return None
+        deny = settings.deny_private and bool(prediction.upload_url)  # the operator's own may be anywhere
+        return functools.partial(upload, base=base, user_agent=settings.user_agent, deny_private=deny)
 
     def cancel(self, id: str) -> bool:
         """Stop a running prediction; False if there is none with this id."""
@@ -126,6 +142,8 @@ class Service:
             return False
         if not prediction.cancel_requested:
             prediction.cancel_requested = True
+            if prediction.fetching is not None:
+                prediction.fetching.cancel()
             if prediction.sent and self.ready is not None and not prediction.ended:
                 if self.ready.asynchronous:
                     self.supervisor.channel.send("cancel", id=id)
@@ -173,7 +191,7 @@ class Service:
             await before
         if isinstance(message, (Output, Done)) and message.files and not prediction.ended:
             try:
-                body = await embed(body, message.files, prediction.upload_url or self._settings.upload_url)
+                body = await embed(body, message.files, self._sender(prediction))
             except FileError as error:
                 prediction.error = prediction.error or str(error)
         self._take(prediction, message, body)

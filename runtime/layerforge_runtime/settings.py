@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
 from layerforge_runtime import __version__
-from layerforge_runtime.limits import Limits, read_limits
+from layerforge_runtime.limits import Limits, Terms, read_limits
 
 GRACE_SECONDS = 8.0
 """How long running predictions may go on after SIGTERM. ``docker stop`` kills after ten seconds."""
@@ -32,7 +32,17 @@ class Settings(NamedTuple):
     schema_path: str = ""
     cog_version: str = f"layerforge/{__version__}"
     user_agent: str = f"layerforge/{__version__}"
+    webhook_token: str = ""
+    deny_private: bool = False
     limits: Limits = Limits()
+
+    @property
+    def terms(self) -> Terms:
+        """The terms on which files of inputs are fetched."""
+        limits = self.limits
+        return Terms(
+            self.user_agent, limits.download, limits.download_seconds, limits.download_redirects, self.deny_private
+        )
 
 
 def read_settings(arguments: Sequence[str], environment: Mapping[str, str]) -> Settings:
@@ -67,8 +77,14 @@ def read_settings(arguments: Sequence[str], environment: Mapping[str, str]) -> S
         schema_path=environment.get("COG_OPENAPI_SCHEMA") or next(filter(os.path.isfile, _SCHEMA_PATHS), ""),
         cog_version=environment.get("R8_COG_VERSION") or Settings._field_defaults["cog_version"],
         user_agent=environment.get("COG_USER_AGENT") or Settings._field_defaults["user_agent"],
+        webhook_token=environment.get("WEBHOOK_AUTH_TOKEN", ""),
+        deny_private=_truth(environment.get("COG_DENY_PRIVATE_URLS", "")),
         limits=read_limits(environment),
     )
+
+
+def _truth(text: str) -> bool:
+    return text.strip().lower() not in ("", "0", "false", "no", "off")
 
 
 def _whole(environment: Mapping[str, str], name: str, default: int, *, least: int) -> int:
@@ -93,7 +109,7 @@ def _parse(arguments: Sequence[str]) -> dict[str, str]:
         nargs="?",
         const="true",
         default="false",
-        type=lambda text: "false" if text.lower() in ("", "false", "0", "no") else "true",
+        type=lambda text: str(_truth(text)).lower(),
         help="ignore SIGTERM; stop at POST /shutdown or SIGINT",
     )
     parser.add_argument("--x-mode", dest="mode", choices=("predict", "train"), default="predict")

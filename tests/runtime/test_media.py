@@ -9,8 +9,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from layerforge_runtime.files import redact
 from layerforge_runtime.media import NAME_LIMIT, data_url, decode_data_url, file_name, guess_type
+from layerforge_runtime.outgoing import redact
 
 UNKNOWN = "application/octet-stream"
 

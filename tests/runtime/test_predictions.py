@@ -328,7 +328,10 @@ def test_web_urls_are_downloaded(server: Server, web: str) -> None:
 
 @pytest.mark.parametrize(
     ("path", "message"),
-    [("/missing?secret=1", "/missing answered 404 Not Found"), ("/found/short", "cannot be downloaded")],
+    [
+        ("/missing?secret=1", "/missing cannot be downloaded: answered 404 Not Found"),
+        ("/found/short", "cannot be downloaded"),
+    ],
 )
 def test_a_download_that_fails_names_the_input_and_no_secret(server: Server, web: str, path: str, message: str) -> None:
     result = server.predict(what="read", image=web + path)
