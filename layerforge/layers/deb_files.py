@@ -17,7 +17,7 @@ from layerforge.oci import Digest
 from layerforge.sources.debian.ahead import DebSource, open_ahead
 from layerforge.sources.debian.deb import ControlFile, DebEntry, DebFile, read_entries
 from layerforge.sources.debian.facts import FactCollector
-from layerforge.sources.debian.ownership import Claimant, Claims, Settlement, order_claims, parse_claimant
+from layerforge.sources.debian.ownership import Claimant, Claims, Settlement, Verdict, order_claims, parse_claimant
 from layerforge.sources.debian.placement import merge, merge_path
 from layerforge.sources.debian.slim import is_dropped
 
@@ -29,7 +29,8 @@ def write_debs(
 ) -> list[tuple[str, bytes]]:
     """Write the files of ``debs`` and dpkg's records of them; return (path, content) of the files that ``keep`` names.
 
-    The facts that the layer ``root`` needs are collected on the way and given to ``bench``.
+    The facts that the layer ``root`` needs are collected on the way and given to ``bench``. Of a path that two packages
+    contest the first one's file is written: ``root`` has what is there in the end.
 
     Raises:
         LayerError: a package is damaged, unsafe, or has a file that another one has too.
@@ -49,10 +50,10 @@ def write_debs(
                 content = facts.add(entry, chunks)
                 path = merge_path(entry)
                 is_left_out = is_dropped(path, entry.kind)
-                is_lost = not is_left_out and not claims.claim(path, entry.kind, claimant)
-                if not is_lost:
+                verdict = Verdict.OWNED if is_left_out else claims.claim(path, entry.kind, claimant)
+                if verdict is not Verdict.LOST:
                     listing.append(f"/{entry.path}")
-                if is_left_out or is_lost:
+                if is_left_out or verdict is not Verdict.OWNED:
                     for _ in content:
                         pass
                 elif keep is not None and entry.kind == "file" and keep(path):

@@ -49,9 +49,9 @@ def write(recipe: RootRecipe, tar: TarWriter, bench: Workbench) -> None:
     from layerforge.sources.debian.upgrades import list_left_behind
 
     settlement = settle_ownership(tuple(bench.compressors.map(bench.facts, recipe.debs)))
-    facts = settlement.facts
     base = None if recipe.image is None else bench.base_root()
-    state = root_state(facts, recipe.release, recipe.architecture, base=base, certificates=recipe.certificates)
+    state = root_state(settlement, recipe.release, recipe.architecture, base=base, certificates=recipe.certificates)
+    facts = state.settlement.facts
     for warning in state.warnings:
         bench.reporter.warn(str(warning))
     digests = {each.record: digest for each, digest in zip(facts, recipe.debs, strict=True)}
@@ -62,12 +62,13 @@ def write(recipe: RootRecipe, tar: TarWriter, bench: Workbench) -> None:
     for path, entry in sorted(entries.items()):
         content = entry.content if entry.origin is None else shipped[entry.origin]
         _write_entry(tar, path, entry, content)
-    write_disputed(settlement, recipe.debs, tar, bench)
+    write_disputed(state.settlement, recipe.debs, tar, bench)
 
 
 def _read_shipped(entries: Entries, digests: Mapping[str, Digest], bench: Workbench) -> dict[Origin, bytes]:
     """The contents of packages' own files that scripts move or change the mode of: few, so they are read here."""
     from layerforge.sources.debian.deb import DebFile, read_entries
+    from layerforge.sources.debian.placement import merge_path
     from layerforge.sources.debian.rootstate import Origin
 
     wanted: dict[str, set[str]] = {}
@@ -78,12 +79,13 @@ def _read_shipped(entries: Entries, digests: Mapping[str, Digest], bench: Workbe
     for record, paths in wanted.items():
         with DebFile(bench.material(digests[record]), where=record) as deb, closing(deb.data_chunks()) as chunks:
             for item, content in read_entries(chunks, where=f"package {record}"):
-                data = b"".join(content) if item.path in paths else None
+                names = paths & {item.path, merge_path(item)}  # a hard link names the merged path
+                data = b"".join(content) if names else None
                 if data is None:
                     for _ in content:
                         pass
                 else:
-                    found[Origin(record, item.path)] = data
+                    found |= {Origin(record, name): data for name in names}
     return found
 
 

@@ -11,7 +11,8 @@ import msgspec
 
 from layerforge.sources.debian.certificates import LOCAL
 from layerforge.sources.debian.dpkg import database_state
-from layerforge.sources.debian.rootstate import DebFacts, Entries, RootBase, file_entry, folder_entry, link_entry
+from layerforge.sources.debian.ownership import Settlement
+from layerforge.sources.debian.rootstate import Entries, RootBase, file_entry, folder_entry, link_entry
 from layerforge.sources.debian.scripts.configure import configure
 from layerforge.sources.debian.scripts.installed import installed_packages
 from layerforge.sources.debian.scripts.machine import ScriptWarning
@@ -32,14 +33,18 @@ _MANUALS = "usr/share/man/man1"
 
 
 class RootState(msgspec.Struct, frozen=True):
-    """The entries of the layer by path, and what packages' scripts would have done besides."""
+    """The entries of the layer by path, and what packages' scripts would have done besides.
+
+    ``settlement`` is the one that was given, less what packages have lost when scripts diverted nothing.
+    """
 
     entries: Entries
     warnings: tuple[ScriptWarning, ...] = ()
+    settlement: Settlement = Settlement((), {})
 
 
 def root_state(
-    facts: tuple[DebFacts, ...],
+    settlement: Settlement,
     release: str,
     architecture: str,
     *,
@@ -48,12 +53,13 @@ def root_state(
 ) -> RootState:
     """Everything that the layer holds. Pure.
 
-    ``facts`` are those of the packages that are added: to nothing, or to ``base``, of which nothing changes where none
-    are. ``certificates`` are the site's, each as PEM text.
+    ``settlement`` has the facts about the packages that are added: to nothing, or to ``base``, of which nothing changes
+    where none are. ``certificates`` are the site's, each as PEM text.
 
     Raises:
-        LayerError: a certificate is damaged.
+        LayerError: a certificate is damaged, or packages ship the same file.
     """
+    facts = settlement.facts
     if not facts and not certificates:
         return RootState({})
     world = World(architecture, release, base)
@@ -66,15 +72,20 @@ def root_state(
     caches = [*(["ldconfig"] if facts else []), *(["update-ca-certificates"] if certificates else [])]
     if any(package.name == "ca-certificates-java" for package in facts):
         caches.append("update-ca-certificates")  # its postinst has Java make a key store of them
-    configured = configure(facts, world, caches)
+    configured = configure(facts, world, caches, settlement.contested)
+    settled = settlement.without(configured.lost)
     if facts:
-        world.add(database_state(facts, architecture, base.contents if base else None))
+        world.add(database_state(settled.facts, architecture, base.contents if base else None))
     kept = {
         path: entry
         for path, entry in world.entries().items()
         if path == _MANUALS or (path not in _LEFT_OUT and not is_dropped(path, entry.kind))
     }
-    return RootState(kept, configured.warnings)
+    lost = {path for paths in configured.lost.values() for path in paths}
+    for path in settlement.contested.keys() - lost:  # whichever layer of the two packages is above the other
+        if (entry := world.entry(path)) is not None:
+            kept.setdefault(path, entry)
+    return RootState(kept, configured.warnings, settled)
 
 
 def _new_root(release: str, architecture: str) -> Entries:

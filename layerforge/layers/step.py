@@ -23,7 +23,7 @@ from layerforge.progress import Reporter
 if TYPE_CHECKING:
     from layerforge.sources.debian.rootstate import DebFacts, RootBase
 
-FORMAT = 2
+FORMAT = 3
 """Raised by hand whenever the same Recipe would give other bytes. It is part of every key."""
 
 

@@ -23,6 +23,7 @@ SETS: dict[str, tuple[str, ...]] = {
     "mpi": ("libopenmpi-dev",),
     "java": ("default-jre-headless",),
     "servers": ("nginx-light", "redis-server"),
+    "diversions": ("perl-doc", "parallel", "moreutils", "zutils", "molly-guard", "systemd-sysv"),
 }
 """Names by set. A name may be one that only an older release has: see RENAMED."""
 

@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from layerforge.errors import LayerError
 from layerforge.sources.debian.control import Relation
 from layerforge.sources.debian.deb import ControlFile
-from layerforge.sources.debian.ownership import Claimant, Claims, order_claims, settle_ownership
+from layerforge.sources.debian.ownership import Claimant, Claims, Verdict, order_claims, settle_ownership
 from layerforge.sources.debian.rootstate import DebFacts, Library, Listed
 
 
@@ -55,27 +55,29 @@ def test_documentation_that_is_left_out_is_no_conflict() -> None:
 
 def test_folders_are_shared_and_links_are_not() -> None:
     claims, one, two = Claims(), claimant("one"), claimant("two")
-    assert all(claims.claim("usr", "dir", package) for package in (one, two))
-    assert claims.claim("usr/link", "symlink", one)
+    assert all(claims.claim("usr", "dir", package) is Verdict.OWNED for package in (one, two))
+    assert claims.claim("usr/link", "symlink", one) is Verdict.OWNED
     with pytest.raises(LayerError, match="package two: usr/link is also a file of package one"):
         claims.claim("usr/link", "symlink", two)
 
 
 @pytest.mark.parametrize("order", [(0, 1), (1, 0)])
-@pytest.mark.parametrize(
-    ("script", "hint"),
-    [
-        (b"dpkg-divert --add --package new --rename $bin/tool", "new moves the other one's file out of the way"),
-        (b"dpkg-divert --add --package new --rename /etc/else", "dpkg would refuse to install these packages together"),
-        (b"echo tool", "dpkg would refuse to install these packages together"),
-    ],
-)
-def test_a_file_that_one_of_them_diverts_is_refused_with_the_reason(
-    order: tuple[int, int], script: bytes, hint: str
-) -> None:
+def test_what_one_of_them_may_divert_both_keep(order: tuple[int, int]) -> None:
     paths = (Listed("usr/bin/tool", "file", 0o755),)
     old = DebFacts("old", {"Package": "old"}, {}, paths=paths)
-    new = DebFacts("new", {"Package": "new"}, {"preinst": ControlFile(0o755, script)}, paths=paths)
-    with pytest.raises(LayerError, match="usr/bin/tool is also a file of package") as caught:
-        settle_ownership([(old, new)[index] for index in order])
-    assert caught.value.hint.startswith(hint)
+    new = DebFacts("new", {"Package": "new"}, {"preinst": ControlFile(0o755, b"dpkg-divert --add $x")}, paths=paths)
+    both = tuple((old, new)[index] for index in order)
+    settlement = settle_ownership(both)
+    assert settlement.facts == both and settlement.lost == {}
+    assert {each.record for each in settlement.contested["usr/bin/tool"]} == {"old", "new"}
+    later = settlement.without({"old": {"usr/bin/tool": "new"}})
+    assert later.lost == {"old": {"usr/bin/tool": "new"}}
+    assert {facts.record: facts.paths for facts in later.facts} == {"old": (), "new": paths}
+
+
+def test_a_third_package_still_needs_to_be_replaced() -> None:
+    claims, diverting = Claims(), Claimant("new", "new", "1", diverts=True)
+    verdicts = [claims.claim("x", "file", each) for each in (claimant("old", "older"), diverting, claimant("older"))]
+    assert verdicts == [Verdict.OWNED, Verdict.CONTESTED, Verdict.LOST]
+    with pytest.raises(LayerError, match="package other: x is also a file of package new"):
+        claims.claim("x", "file", claimant("other"))

@@ -11,6 +11,7 @@ import pytest
 from layerforge.layers.root_state import RootState, root_state
 from layerforge.sources.debian.deb import ControlFile
 from layerforge.sources.debian.loader_cache import CacheEntry, LoaderCache, decode_cache, encode_cache
+from layerforge.sources.debian.ownership import settle_ownership
 from layerforge.sources.debian.rootstate import DebFacts, Library, Listed, Origin, RootBase
 from layerforge.sources.debian.scripts.configure import configure
 from layerforge.sources.debian.scripts.order import configuration_order
@@ -35,7 +36,7 @@ def package(name: str = "p", files: dict[str, bytes] | None = None, fields: str 
 
 
 def state(*packages: DebFacts, base: RootBase | None = None, certificates: tuple[str, ...] = ()) -> RootState:
-    return root_state(packages, "trixie", "amd64", base=base, certificates=certificates)
+    return root_state(settle_ownership(packages), "trixie", "amd64", base=base, certificates=certificates)
 
 
 def text(found: RootState, path: str) -> str:

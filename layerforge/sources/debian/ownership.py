@@ -1,12 +1,15 @@
 """Which package owns a path that several ship, as dpkg decides it: the one that replaces the other, or an error.
 
 Source: Debian Policy 7.6.1 ("Overwriting files in other packages") and dpkg's ``lib/dpkg``, ``src/main/archives.c``. A
-package that loses a path keeps its other files, and dpkg's list of it no longer names the path. Pure.
+package that loses a path keeps its other files, and dpkg's list of it no longer names the path. Where one of them may
+divert the other's file (dpkg-divert in its ``preinst``), the path is *contested*: both keep it, and whether it is
+diverted is known when the scripts have been read (``scripts/unpacking.py``). Pure.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import enum
+from collections.abc import Collection, Mapping, Sequence
 
 import msgspec
 
@@ -18,23 +21,26 @@ from layerforge.sources.debian.rootstate import DebFacts
 
 _HINT = "dpkg would refuse to install these packages together: ask for one of them only"
 
-_DIVERTED = (
-    "{} moves the other one's file out of the way (dpkg-divert in its preinst), which is not done for files in layers: "
-    "ask for one of them only, or build upon a base image that has both"
-)
+
+class Verdict(enum.Enum):
+    """Who has a path that a package ships: itself (``OWNED``), another one, or both until scripts have been read."""
+
+    OWNED = enum.auto()
+    LOST = enum.auto()
+    CONTESTED = enum.auto()
 
 
 class Claimant(msgspec.Struct, frozen=True):
     """A package that ships files: dpkg's name of it (``record``), and whose files it may replace.
 
-    ``diverting`` is its ``preinst`` if that calls ``dpkg-divert``.
+    ``diverts`` says whether its ``preinst`` calls ``dpkg-divert``.
     """
 
     record: str
     name: str
     version: str
     replaces: tuple[Relation, ...] = ()
-    diverting: bytes = b""
+    diverts: bool = False
 
     def does_replace(self, other: Claimant) -> bool:
         """Whether files of this package take the place of those of ``other``."""
@@ -55,9 +61,8 @@ def parse_claimant(control: Mapping[str, ControlFile]) -> Claimant:
 
 def _claimant(record: str, fields: Mapping[str, str], control: Mapping[str, ControlFile]) -> Claimant:
     replaces = tuple(relation for group in parse_relations(fields.get("Replaces", "")) for relation in group)
-    preinst = control["preinst"].content if "preinst" in control else b""
-    diverting = preinst if b"dpkg-divert" in preinst else b""
-    return Claimant(record, fields["Package"], fields.get("Version", ""), replaces, diverting)
+    diverts = "preinst" in control and b"dpkg-divert" in control["preinst"].content
+    return Claimant(record, fields["Package"], fields.get("Version", ""), replaces, diverts)
 
 
 def order_claims(claimants: Sequence[Claimant]) -> list[int]:
@@ -95,10 +100,11 @@ class Claims:
 
     def __init__(self) -> None:
         self._owners: dict[str, Claimant] = {}
+        self._rivals: dict[str, Claimant] = {}
         self._folders: dict[str, Claimant] = {}
 
-    def claim(self, path: str, kind: str, claimant: Claimant) -> bool:
-        """Whether ``claimant`` owns ``path``; False if another one keeps it.
+    def claim(self, path: str, kind: str, claimant: Claimant) -> Verdict:
+        """What becomes of ``path`` of ``claimant``.
 
         Raises:
             LayerError: two packages ship it and neither replaces the other, one ships it as a folder and another as
@@ -110,18 +116,26 @@ class Claims:
                 raise self._conflict(f"{path} is a folder here, and a file or link of", claimant, owner)
             if path not in self._folders:
                 self._enter(path, claimant)
-            return True
+            return Verdict.OWNED
         if path in self._folders:
             raise self._conflict(f"{path} is a file or link here, and a folder of", claimant, self._folders[path])
         if owner is None:
             self._enter(path.rpartition("/")[0], claimant)
             self._owners[path] = claimant
-            return True
+            return Verdict.OWNED
         if owner is claimant:
             raise LayerError(f"{path} is there twice", where=f"package {claimant.record}")
-        if owner.does_replace(claimant):
-            return False
-        raise self._conflict(f"{path} is also a file of", claimant, owner, hint=_advise(path, claimant, owner))
+        rival = self._rivals.get(path)
+        if rival is None and (owner.diverts or claimant.diverts):
+            self._rivals[path] = claimant
+            return Verdict.CONTESTED
+        if owner.does_replace(claimant) or (rival is not None and rival.does_replace(claimant)):
+            return Verdict.LOST
+        raise refuse_sharing(path, claimant, rival or owner)
+
+    def contested(self) -> dict[str, tuple[Claimant, Claimant]]:
+        """The two packages of each contested path."""
+        return {path: (self._owners[path], rival) for path, rival in self._rivals.items()}
 
     def is_owner(self, claimant: Claimant, path: str) -> bool:
         """Whether ``claimant`` owns the file or link ``path``."""
@@ -136,25 +150,34 @@ class Claims:
             self._folders[folder] = claimant
             folder = folder.rpartition("/")[0]
 
-    def _conflict(self, what: str, claimant: Claimant, owner: Claimant, hint: str = "") -> LayerError:
+    def _conflict(self, what: str, claimant: Claimant, owner: Claimant) -> LayerError:
         package = f"package {owner.record}" if owner is not claimant else "the same package"
-        return LayerError(f"{what} {package}", where=f"package {claimant.record}", hint=hint)
+        return LayerError(f"{what} {package}", where=f"package {claimant.record}")
 
 
-def _advise(path: str, *claimants: Claimant) -> str:
-    """What to do about a file that all of ``claimants`` ship. Scripts may put the folder into a variable."""
-    name = path.rpartition("/")[2].encode("utf-8", "surrogateescape")
-    for claimant in claimants:
-        if name in claimant.diverting:
-            return _DIVERTED.format(claimant.name)
-    return _HINT
+def refuse_sharing(path: str, claimant: Claimant, owner: Claimant) -> LayerError:
+    """The error for a ``path`` that two packages ship."""
+    return LayerError(
+        f"{path} is also a file of package {owner.record}", where=f"package {claimant.record}", hint=_HINT
+    )
 
 
 class Settlement(msgspec.Struct, frozen=True):
-    """Facts without what packages have lost to others, and by record the paths lost (as shipped) and their owners."""
+    """Facts without what packages have lost to others, and by record the paths lost and their owners.
+
+    ``contested`` has the two packages of each path that one of them may divert.
+    """
 
     facts: tuple[DebFacts, ...]
     lost: dict[str, dict[str, str]]
+    contested: dict[str, tuple[Claimant, Claimant]] = {}
+
+    def without(self, lost: Mapping[str, Mapping[str, str]]) -> Settlement:
+        """This settlement when packages lose more paths."""
+        facts = tuple(without_paths(package, lost.get(package.record, ())) for package in self.facts)
+        records = sorted({*self.lost, *lost})
+        both = {name: {**self.lost.get(name, {}), **lost.get(name, {})} for name in records}
+        return Settlement(facts, both, self.contested)
 
 
 def settle_ownership(facts: Sequence[DebFacts]) -> Settlement:
@@ -171,17 +194,17 @@ def settle_ownership(facts: Sequence[DebFacts]) -> Settlement:
         for item in facts[index].paths:
             if item.is_dropped:
                 continue
-            if claims.claim(item.path, item.kind, claimants[index]):
+            verdict = claims.claim(item.path, item.kind, claimants[index])
+            if verdict is Verdict.OWNED:
                 owners[item.path] = claimants[index].record
-            else:
+            elif verdict is Verdict.LOST:
                 lost.setdefault(index, set()).add(item.path)
-    settled = tuple(_without(package, lost.get(index, set())) for index, package in enumerate(facts))
-    return Settlement(
-        settled, {facts[index].record: {path: owners[path] for path in sorted(paths)} for index, paths in lost.items()}
-    )
+    by_record = {facts[n].record: {path: owners[path] for path in sorted(paths)} for n, paths in lost.items()}
+    return Settlement(tuple(facts), {}, claims.contested()).without(by_record)
 
 
-def _without(package: DebFacts, paths: set[str]) -> DebFacts:
+def without_paths(package: DebFacts, paths: Collection[str]) -> DebFacts:
+    """The facts about ``package`` as if it did not ship ``paths``."""
     if not paths:
         return package
     shipped = {item.shipped or item.path for item in package.paths if item.path in paths}

@@ -38,7 +38,7 @@ def _ucf(machine: Machine, call: Call) -> Status:
     known = (world.read("/var/lib/ucf/hashfile") or b"").decode()
     kept = "".join(f"{each}\n" for each in known.splitlines() if not each.endswith(f"  {target}"))
     world.write("/var/lib/ucf/hashfile", (kept + line).encode())
-    world.write(f"/var/lib/ucf/cache/{target.replace('/', ':')}", content)
+    world.copy(source, f"/var/lib/ucf/cache/{target.replace('/', ':')}")
     return 0
 
 

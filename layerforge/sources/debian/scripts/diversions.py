@@ -1,7 +1,11 @@
-"""dpkg-divert(1): files of other packages that are to lie elsewhere."""
+"""dpkg-divert(1): files of other packages that are to lie elsewhere.
+
+Source: dpkg, ``src/divert/main.c`` and, for the order of its databases, ``lib/dpkg/fsys-hash.c``.
+"""
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
 from layerforge.shell.evaluate import Call
@@ -17,6 +21,22 @@ PATH = "/var/lib/dpkg/diversions"
 LOCAL = ":"
 """The owner of diversions that no package made."""
 
+_BINS = 262139
+"""How many chains dpkg's table of paths has."""
+
+
+def order_nodes(paths: Iterable[str]) -> list[str]:
+    """Absolute ``paths`` in the order of dpkg's table of paths, in which it writes what it knows about them."""
+    return sorted(paths, key=_find_bin)
+
+
+def _find_bin(path: str) -> int:
+    """FNV-1a with 32 bits of the path without its first slash."""
+    number = 2166136261
+    for byte in path.lstrip("/").encode("utf-8", "surrogateescape"):
+        number = ((number ^ byte) * 16777619) & 0xFFFFFFFF
+    return number % _BINS
+
 
 def diversions(world: World) -> dict[str, tuple[str, str]]:
     """Where each diverted path goes, and which package wants that. Paths are absolute, as packages ship them."""
@@ -26,7 +46,7 @@ def diversions(world: World) -> dict[str, tuple[str, str]]:
 
 
 def _write(world: World, listed: dict[str, tuple[str, str]]) -> None:
-    text = "".join(f"{source}\n{target}\n{owner}\n" for source, (target, owner) in listed.items())
+    text = "".join("\n".join((source, *listed[source], "")) for source in order_nodes(listed))
     world.write(PATH, text.encode("utf-8", "surrogateescape"))
 
 
@@ -59,11 +79,17 @@ def _divert(machine: Machine, call: Call) -> Status:
     if "remove" in options:
         return _remove(machine, call, listed, path, owner, "rename" in options)
     target = options.get("divert", f"{path}.distrib")
-    if path in listed:
-        return 0 if listed[path] == (target, owner) else 2
+    if world.kind(path, follow=False) == "dir":
+        return 2
+    if listed.get(path) == (target, owner):
+        return 0
+    if {path, target} & {*listed, *(target for target, _ in listed.values())}:
+        return 2  # two diversions that involve one path
+    renames = "rename" in options and bool(world.kind(path, follow=False)) and not _ships(machine, owner, path)
+    if renames and world.kind(target, follow=False):
+        return 2
     _write(world, {**listed, path: (target, owner)})
-    owned = _ships(machine, owner, path)
-    if "rename" in options and world.kind(path, follow=False) and not owned and not world.rename(path, target):
+    if renames and not world.rename(path, target):
         call.unsure("the content of the file is not known")
     return 0
 
@@ -82,8 +108,8 @@ def _remove(
 
 def _ships(machine: Machine, owner: str, path: str) -> bool:
     """Whether what lies at ``path`` is the diverting package's own."""
-    facts = machine.world.facts.get(owner)
-    return facts is not None and any(f"/{item.shipped or item.path}" == path for item in facts.paths)
+    own = (facts for facts in machine.world.facts.values() if facts.name == owner)
+    return any(f"/{item.shipped or item.path}" == path for facts in own for item in facts.paths)
 
 
 COMMANDS: dict[str, Emulation] = {"dpkg-divert": _divert}

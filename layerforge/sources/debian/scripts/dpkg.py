@@ -12,6 +12,7 @@ from layerforge.shell.values import UNKNOWN, Status, is_known, status_of
 from layerforge.sources.debian.control import compare_versions
 from layerforge.sources.debian.rootstate import DebFacts
 from layerforge.sources.debian.scripts.calls import Emulation, done, split_options
+from layerforge.sources.debian.scripts.diversions import order_nodes
 
 if TYPE_CHECKING:
     from layerforge.sources.debian.scripts.machine import Machine
@@ -162,7 +163,8 @@ def _statoverride(machine: Machine, call: Call) -> Status:
         call.unsure("there is no such user or group")
         return 2
     kept.append(f"{user} {group} {mode:o} {target}")
-    world.write(path, "".join(f"{line}\n" for line in kept).encode())
+    by_path = {line.split(" ", 3)[-1]: line for line in kept}
+    world.write(path, "".join(f"{by_path[each]}\n" for each in order_nodes(by_path)).encode())
     if "update" in options and world.kind(target):
         uid, gid = owner
         if not world.change(target, mode=mode, uid=uid or 0, gid=gid or 0):

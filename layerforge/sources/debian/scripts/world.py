@@ -39,13 +39,12 @@ class World:
     def unpack(self, facts: DebFacts, diverted: Mapping[str, str] | None = None) -> None:
         """Put the files of a package into the root; ``diverted`` says where some of its paths go instead."""
         self.facts[facts.record] = facts
-        record = facts.record
         for item in facts.paths:
             if item.is_dropped:
                 continue
             target = (diverted or {}).get(f"/{item.shipped or item.path}")
             if target is not None and item.kind != "dir":
-                self._divert(record, item, target)
+                self._divert(facts, item, target)
                 continue
             path = item.path
             if self._changes.get(path, _FOLDER) is None:
@@ -59,11 +58,12 @@ class World:
             self._items[path] = item
             self._note_child(path)
             self._imply_folders(path)
-            if item.kind == "file":
-                self._origins[path] = Origin(record, item.shipped or item.path)
-            elif item.kind == "hardlink":
-                self._origins[path] = Origin(record, item.target)
-        self._contents.update((path, data) for path, data in facts.files.items() if path not in self._changes)
+            if item.kind in ("file", "hardlink"):
+                self._origins[path] = _origin(facts, item)
+            if path not in self._changes:
+                self._contents.pop(path, None)
+                if path in facts.files:
+                    self._contents[path] = facts.files[path]
 
     def _imply_folders(self, path: str) -> None:
         """Packages name the folders of their files, but need not."""
@@ -73,15 +73,16 @@ class World:
             self._items[folder] = Listed(folder, "dir", 0o755)
             self._note_child(folder)
 
-    def _divert(self, record: str, item: Listed, target: str) -> None:
+    def _divert(self, facts: DebFacts, item: Listed, target: str) -> None:
         """The layer of its package has ``item`` in its own place; here it goes to ``target``."""
         entry = RootEntry(item.kind, target=item.target, mode=item.mode, uid=item.uid, gid=item.gid)
         if item.kind in ("file", "hardlink"):
-            path = item.target if item.kind == "hardlink" else item.shipped or item.path
-            entry = msgspec.structs.replace(entry, kind="file", target="", origin=Origin(record, path))
+            entry = msgspec.structs.replace(entry, kind="file", target="", origin=_origin(facts, item))
         self.put(target, entry)
-        if item.path not in self._items:
-            self._items[item.path] = item
+        if item.path in facts.files:
+            self._contents[self.locate(target, follow=False)] = facts.files[item.path]
+        known = self._items.setdefault(item.path, item)
+        if known is item:
             self._changes[item.path] = None
 
     # -- where things are
@@ -366,6 +367,11 @@ class World:
         if entry.kind == "file":
             return False
         return item.target == entry.target
+
+
+def _origin(facts: DebFacts, item: Listed) -> Origin:
+    """Which file of the package has the content of ``item``."""
+    return Origin(facts.record, item.target if item.kind == "hardlink" else item.shipped or item.path)
 
 
 def _parents(path: str) -> Iterable[str]:
