@@ -1,12 +1,12 @@
 """A Python on this machine that compiles sources for an image, in a process of its own.
 
-The bytes depend on path, source and interpreter alone, not on what a process compiled before: ``marshal`` marks as
-referable what has more than one reference, which could differ, but marks every interned string in any case
-(CPython, ``Python/marshal.c``, ``w_ref``), and nothing else in a code object is shared with the rest of the process.
+What runs there is ``bytecode_program.py``. It sees to it that the bytes depend on path, source and interpreter alone,
+not on what a process compiled before.
 """
 
 from __future__ import annotations
 
+import functools
 import struct
 import subprocess
 import tempfile
@@ -19,28 +19,7 @@ import msgspec
 
 from layerforge.errors import SourceError
 
-_PROGRAM = r"""
-import sys, struct, marshal, warnings
-from _imp import source_hash
-from importlib._bootstrap_external import MAGIC_NUMBER
-warnings.simplefilter("ignore")
-magic = int.from_bytes(MAGIC_NUMBER, "little")
-def build(path, source):
-    try:
-        code = compile(source, "/" + path, "exec", dont_inherit=True, optimize=0)
-    except (SyntaxError, ValueError, RecursionError, MemoryError, OverflowError):
-        return None
-    return MAGIC_NUMBER + struct.pack("<I", 1) + source_hash(magic, source) + marshal.dumps(code)
-
-receive, send = sys.stdin.buffer, sys.stdout.buffer
-while header := receive.read(8):
-    path_size, size = struct.unpack("<II", header)
-    path = receive.read(path_size).decode("utf-8", "surrogateescape")
-    result = build(path, receive.read(size))
-    send.write(struct.pack("<i", -1) if result is None else struct.pack("<i", len(result)) + result)
-    send.flush()
-"""
-_FLAGS = ("-s", "-S", "-B", "-X", "utf8", "-c", _PROGRAM)  # not -I, which would pass over PYTHONHASHSEED
+_FLAGS = ("-s", "-S", "-B", "-X", "utf8")  # not -I, which would pass over PYTHONHASHSEED
 
 
 class Program(msgspec.Struct, frozen=True):
@@ -58,7 +37,7 @@ def compile_chunks(program: Program, chunks: Sequence[Sequence[tuple[str, bytes]
     Raises:
         SourceError: the process cannot be started, or stops.
     """
-    command = (*program.command, *_FLAGS)
+    command = (*program.command, *_FLAGS, "-c", _read_program())
     with tempfile.TemporaryFile() as complaints:
         try:
             process = subprocess.Popen(
@@ -86,6 +65,11 @@ def compile_chunks(program: Program, chunks: Sequence[Sequence[tuple[str, bytes]
             feeder.join()
             process.wait()
             process.stdout.close()
+
+
+@functools.cache
+def _read_program() -> str:
+    return Path(__file__).with_name("bytecode_program.py").read_text()
 
 
 def runs(program: Program) -> bool:
