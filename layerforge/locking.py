@@ -16,6 +16,7 @@ from layerforge.oci import Digest, Platform, decode, encode
 from layerforge.progress import Reporter
 from layerforge.request import Request, make_request
 from layerforge.requirements import normalise_name
+from layerforge.sources.credentials import learn_indexes
 from layerforge.staleness import EVERYTHING, NO_UPGRADE, Touched, Upgrade, find_touched, list_differences
 from layerforge.store import Store
 
@@ -69,6 +70,8 @@ def lock_model(
     """
     previous = _load_previous(folder, store, reporter, locked, upgrade)
     request = make_request(config, folder, platforms, reporter)
+    packages = request.packages
+    learn_indexes((packages.index_url, *packages.extra_index_urls, *packages.find_links))
     known = [section.platform for section in previous.platforms] if previous else []
     touched = find_touched(previous.wanted, request.wanted) if previous is not None else EVERYTHING
     missing = [name for name in request.platforms if name not in known]

@@ -12,10 +12,11 @@ import msgspec
 from layerforge.config import Config, Entry
 from layerforge.errors import ConfigError, Problem
 from layerforge.lock import Wanted
-from layerforge.oci import Platform
+from layerforge.oci import Digest, Platform
 from layerforge.progress import Reporter
 from layerforge.requirements import Requirements, parse_packages, parse_requirements
-from layerforge.runtime_files import runtime_requirements
+from layerforge.runtime_files import runtime_requirements, runtime_root
+from layerforge.sources.local import digest_local
 
 REVISION = 3
 """Raised by hand when the same request should be resolved differently: every older lock is then stale."""
@@ -26,7 +27,8 @@ class Request(msgspec.Struct, frozen=True):
 
     ``python`` is the version wanted, as ``3.13`` or ``3.13.5``, ``provider`` where it shall come from (empty:
     anywhere), ``base`` the reference of an image at the bottom (empty: Debian, from its packages). ``system`` are names
-    of Debian packages with their lines in the file ``path``.
+    of Debian packages with their lines in the file ``path``. ``local`` are the files and folders of the project that
+    packages are taken from, with their digests; ``project`` is the model's folder.
     """
 
     python: str
@@ -37,6 +39,8 @@ class Request(msgspec.Struct, frozen=True):
     packages: Requirements
     runtime: Requirements
     path: str = "cog.yaml"
+    local: tuple[tuple[str, Digest], ...] = ()
+    project: Path = Path()
 
     @property
     def system_names(self) -> tuple[str, ...]:
@@ -64,10 +68,14 @@ class Request(msgspec.Struct, frozen=True):
             provider=self.provider,
             base=self.base,
             system=tuple(sorted(dict.fromkeys(self.system_names))),
-            packages=tuple(map(_without_secrets, self.packages.identity)),
+            packages=(*map(_without_secrets, self.packages.identity), *self._local_identity),
             runtime=tuple(map(_without_secrets, self.runtime.identity)),
             revision=REVISION,
         )
+
+    @property
+    def _local_identity(self) -> tuple[str, ...]:
+        return tuple(f"{path} ({digest})" for path, digest in self.local)
 
 
 def _without_secrets(text: str) -> str:
@@ -81,17 +89,10 @@ def make_request(config: Config, folder: Path, platforms: tuple[Platform, ...], 
     Raises:
         ConfigError: a requirements file is missing, or a requirement cannot be understood.
     """
-    if config.python_requirements:
-        name = config.python_requirements
-        line = config.lines.get("build.python_requirements", 0)
-        packages = parse_requirements(
-            _read_text(folder, name, config.path, line), name, lambda path: _read_text(folder, path, name, 0)
-        )
-    else:
-        packages = parse_packages(((entry.text, entry.line) for entry in config.python_packages), config.path)
+    packages = _read_packages(config, ProjectFolder(folder))
     for notice in packages.notices:
         reporter.note(notice)
-    runtime = parse_requirements(runtime_requirements(), "requirements.txt", lambda _: "")
+    runtime = parse_requirements(runtime_requirements(), "requirements.txt", ProjectFolder(runtime_root()))
     names = tuple(str(platform) for platform in platforms)
     return Request(
         python=str(config.python_version),
@@ -102,15 +103,39 @@ def make_request(config: Config, folder: Path, platforms: tuple[Platform, ...], 
         packages=packages,
         runtime=runtime,
         path=config.path,
+        local=digest_local(folder, packages),
+        project=folder,
     )
 
 
-def _read_text(folder: Path, name: str, named_in: str, line: int) -> str:
-    path = folder / name
+class ProjectFolder:
+    """The files in a folder, as requirements are read with."""
+
+    def __init__(self, root: Path) -> None:
+        self._root = root
+
+    def read(self, path: str) -> str:
+        """The text of a file."""
+        return (self._root / path).read_text("utf-8")
+
+    def kind(self, path: str) -> str:
+        """``file``, ``folder`` or nothing; nothing, too, for what a link leads out of the folder to."""
+        place = self._root / path
+        if not place.resolve().is_relative_to(self._root.resolve()):
+            return ""
+        return "folder" if place.is_dir() else "file" if place.is_file() else ""
+
+
+def _read_packages(config: Config, files: ProjectFolder) -> Requirements:
+    name = config.python_requirements
+    if not name:
+        return parse_packages(((entry.text, entry.line) for entry in config.python_packages), config.path, files)
     try:
-        return path.read_text("utf-8")
+        text = files.read(name)
     except FileNotFoundError:
+        line = config.lines.get("build.python_requirements", 0)
         hint = "mend the name, or write the file"
-        raise ConfigError((Problem(named_in, line, f"{name}: there is no such file", hint),)) from None
+        raise ConfigError((Problem(config.path, line, f"{name}: there is no such file", hint),)) from None
     except (OSError, UnicodeDecodeError) as error:
         raise ConfigError((Problem(name, 0, f"cannot be read: {error}"),)) from error
+    return parse_requirements(text, name, files)

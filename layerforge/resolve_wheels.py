@@ -8,6 +8,7 @@ from layerforge.oci import Platform
 from layerforge.progress import Reporter
 from layerforge.request import Request
 from layerforge.sources.index import lock_packages
+from layerforge.sources.tags import Target
 from layerforge.staleness import Kept
 
 
@@ -32,5 +33,6 @@ def lock_wheels(
     wanted = request.runtime if runtime else request.packages
     preferred = kept.preferred_wheels(runtime=runtime)
     task = "resolve the runtime" if runtime else "resolve packages"
-    found = lock_packages(wanted, python.version, platform, glibc, preferred, reporter, task=task)
+    target = Target(python.version, platform, glibc)
+    found = lock_packages(wanted, target, preferred, reporter, project=request.project, task=task)
     return found if runtime else assign_bins(found, kept.bins)

@@ -23,6 +23,7 @@ from layerforge.sources.debian.facts import TOPIC, decode_facts, encode_facts, r
 from layerforge.sources.debian.rootstate import DebFacts, RootBase
 from layerforge.sources.http import download
 from layerforge.sources.interpreters import Interpreter, PythonSource
+from layerforge.sources.local import find_local_wheel
 from layerforge.sources.pythons.archive import archive_urls
 from layerforge.sources.pythons.mirrors import read_archive_settings
 from layerforge.sources.pythons.standalone import find_standalone
@@ -69,6 +70,8 @@ class LocalWorkbench:
     def material(self, digest: Digest) -> Path:
         """The verified local file of a download of the lock."""
         item = self._debs.get(digest) or self._archives.get(digest) or self._wheels[digest]
+        if isinstance(item, LockedWheel) and item.path:
+            return find_local_wheel(self._store, self._project, item)
         return download(self._store, _urls(item), digest, size=item.size, name=_name(item), reporter=self.reporter)
 
     def facts(self, digest: Digest) -> DebFacts:

@@ -1,28 +1,34 @@
 from __future__ import annotations
 
-from collections.abc import Callable
-
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from layerforge.errors import ConfigError, Problem
-from layerforge.requirements import Requirements, normalise_name, parse_packages, parse_requirements
+from layerforge.requirements import Origin, Requirements, normalise_name, parse_packages, parse_requirements
 
 PATH = "requirements.txt"
 
 
-def reader(files: dict[str, str]) -> Callable[[str], str]:
-    def read(path: str) -> str:
-        if path not in files:
-            raise FileNotFoundError(2, "No such file or directory", path)
-        return files[path]
+class Files:
+    """A project of a few files, by path."""
 
-    return read
+    def __init__(self, files: dict[str, str]) -> None:
+        self.files = files
+
+    def read(self, path: str) -> str:
+        if path not in self.files:
+            raise FileNotFoundError(2, "No such file or directory", path)
+        return self.files[path]
+
+    def kind(self, path: str) -> str:
+        if path in self.files:
+            return "file"
+        return "folder" if path == "." or any(name.startswith(f"{path}/") for name in self.files) else ""
 
 
 def parse(text: str, **files: str) -> Requirements:
-    return parse_requirements(text, PATH, reader({name.replace("__", "/"): content for name, content in files.items()}))
+    return parse_requirements(text, PATH, Files(files))
 
 
 def texts(requirements: Requirements) -> list[str]:
@@ -63,7 +69,8 @@ def test_continuation_lines(text: str) -> None:
 
 def test_a_hash_sign_inside_a_word_is_no_comment() -> None:
     url = "https://example.org/six-1.0-py3-none-any.whl#sha256=" + "0" * 64
-    assert texts(parse(f"six @ {url}")) == [f"six @ {url}"]
+    (line,) = parse(f"six @ {url}").lines
+    assert (line.text, line.hashes) == (f"six @ {url.partition('#')[0]}", ("0" * 64,))
 
 
 def test_options_of_the_whole_file() -> None:
@@ -92,7 +99,7 @@ def test_hashes_belong_to_their_requirement() -> None:
 
 
 def test_nested_files_are_relative_to_the_file_that_names_them() -> None:
-    found = parse("-r reqs/base.txt\nscipy", reqs__base="", **{"reqs/base.txt": "numpy\n-r ./more.txt\n-c ../pins.txt",
+    found = parse("-r reqs/base.txt\nscipy", **{"reqs/base.txt": "numpy\n-r ./more.txt\n-c ../pins.txt",
                   "reqs/more.txt": "pandas", "pins.txt": "numpy<3"})  # fmt: skip
     assert [(line.text, line.where) for line in found.lines] == [
         ("numpy", "reqs/base.txt:1"),
@@ -115,7 +122,7 @@ def test_what_the_image_has_anyway_is_left_out_and_told(text: str) -> None:
     assert "left out" in found.notices[0]
 
 
-@pytest.mark.parametrize("option", ["--prefer-binary", "--only-binary=:all:", "--use-feature x", "-e ."])
+@pytest.mark.parametrize("option", ["--prefer-binary", "--global-option=x", "--use-feature x", "-e ."])
 def test_options_without_effect_are_told(option: str) -> None:
     found = parse(f"{option}\nnumpy")
     assert texts(found) == ["numpy"]
@@ -126,6 +133,77 @@ def test_wheels_by_url() -> None:
     url = "https://example.org/w/Some_Pkg-1.0%2Bcu121-py3-none-any.whl"
     assert [(line.name, line.text) for line in parse(url).lines] == [("some-pkg", f"some-pkg @ {url}")]
     assert texts(parse(f"some-pkg[x] @ {url}")) == [f"some-pkg[x] @ {url}"]
+
+
+# -- places ----------------------------------------------------------------------------------------------------
+
+TREE = {"lib/tool/pyproject.toml": "", "dist/tool-1.0-py3-none-any.whl": "", "dist/tool-1.0.tar.gz": "", "setup.py": ""}
+
+
+@pytest.mark.parametrize(
+    ("text", "name", "origin"),
+    [
+        ("./dist/tool-1.0-py3-none-any.whl", "tool", Origin("wheel", path="dist/tool-1.0-py3-none-any.whl")),
+        ("dist/tool-1.0-py3-none-any.whl", "tool", Origin("wheel", path="dist/tool-1.0-py3-none-any.whl")),
+        ("file:dist/tool-1.0-py3-none-any.whl", "tool", Origin("wheel", path="dist/tool-1.0-py3-none-any.whl")),
+        ("Tool @ ./dist/tool-1.0.tar.gz", "tool", Origin("archive", path="dist/tool-1.0.tar.gz")),
+        ("./lib/tool", "", Origin("folder", path="lib/tool")),
+        ("lib/tool", "", Origin("folder", path="lib/tool")),
+        ("-e ./lib/tool", "", Origin("folder", path="lib/tool", editable=True)),
+        ("-e .", "", Origin("folder", path=".", editable=True)),
+        ("https://e.org/my-tool-1.0.tar.gz", "my-tool", Origin("archive", url="https://e.org/my-tool-1.0.tar.gz")),
+        ("https://e.org/o/r/archive/v1.zip", "", Origin("archive", url="https://e.org/o/r/archive/v1.zip")),
+        ("git+https://e.org/r.git", "", Origin("git", url="https://e.org/r.git")),
+        ("git+https://e.org/r@v1.0", "", Origin("git", url="https://e.org/r", reference="v1.0")),
+        ("git+ssh://git@e.org/r@main", "", Origin("git", url="ssh://git@e.org/r", reference="main")),
+        (
+            "git+https://${T}@e.org/r@a/b#egg=Tool[x]&subdirectory=py",
+            "tool",
+            Origin("git", url="https://${T}@e.org/r", reference="a/b", subdirectory="py"),
+        ),
+        ("-e git+https://e.org/r.git#egg=tool", "tool", Origin("git", url="https://e.org/r.git")),
+        ("x @ git+https://e.org/r", "x", Origin("git", url="https://e.org/r")),
+    ],
+)
+def test_places(text: str, name: str, origin: Origin) -> None:
+    (line,) = parse(text, **TREE).lines
+    assert (line.name, line.origin) == (name, origin)
+
+
+def test_extras_and_markers_of_places() -> None:
+    found = parse("tool[a,b] @ git+https://e.org/r ; python_version>'3'\n./lib/tool[c]\n", **TREE)
+    assert [(line.extras, line.marker) for line in found.lines] == [(("a", "b"), "python_version>'3'"), (("c",), "")]
+
+
+def test_passwords_are_no_part_of_what_is_written_down() -> None:
+    text = "x @ git+https://${U}:${P}@e.org/r\n--index-url https://${U}:${P}@e.org/simple\n"
+    found = parse(text)
+    assert "${P}" not in str(found.identity)
+    assert found.index_url == "https://${U}:${P}@e.org/simple"
+
+
+def test_paths_are_seen_from_the_project_and_else_from_the_file() -> None:
+    files = {**TREE, "reqs/a.txt": "./lib/tool\n./b-1.0-py3-none-any.whl", "reqs/b-1.0-py3-none-any.whl": ""}
+    assert [line.origin.path for line in parse("-r reqs/a.txt", **files).lines if line.origin] == [
+        "lib/tool",
+        "reqs/b-1.0-py3-none-any.whl",
+    ]
+
+
+def test_folders_of_packages() -> None:
+    assert parse("-f ./dist\n--find-links=https://e.org/\nx", **TREE).find_links == ("dist", "https://e.org/")
+
+
+def test_which_formats_are_wanted() -> None:
+    found = parse("--no-binary numpy,Foo_Bar\n--only-binary :all:\n--no-binary=:none:\n--no-binary six\nx")
+    assert (found.no_binary, found.only_binary) == (("six",), (":all:",))
+    assert [found.must_build(name) for name in ("six", "numpy")] == [True, False]
+    assert [found.may_build(name) for name in ("six", "numpy")] == [True, False]
+
+
+def test_settings_of_the_backend_belong_to_their_requirement() -> None:
+    found = parse("""x --config-settings="--global-option=--no-ext -v" -C a=b\ny""")
+    assert [line.settings for line in found.lines] == [("--global-option=--no-ext -v", "a=b"), ()]
 
 
 # -- entries of cog.yaml ---------------------------------------------------------------------------------------
@@ -141,7 +219,7 @@ def test_wheels_by_url() -> None:
     ],
 )
 def test_options_inside_an_entry(entry: str) -> None:
-    found = parse_packages([("numpy", 4), (entry, 5)], "cog.yaml")
+    found = parse_packages([("numpy", 4), (entry, 5)], "cog.yaml", Files({}))
     assert [(line.text, line.where) for line in found.lines] == [
         ("numpy", "cog.yaml:4"),
         ("torch==2.0.1", "cog.yaml:5"),
@@ -151,13 +229,13 @@ def test_options_inside_an_entry(entry: str) -> None:
 
 def test_an_entry_cannot_include_a_file() -> None:
     with pytest.raises(ConfigError) as caught:
-        parse_packages([("-r more.txt", 9)], "cog.yaml")
+        parse_packages([("-r more.txt", 9)], "cog.yaml", Files({}))
     assert (caught.value.problems[0].path, caught.value.problems[0].line) == ("cog.yaml", 9)
     assert "python_requirements" in caught.value.problems[0].hint
 
 
 def test_empty_entries_are_passed_over() -> None:
-    assert parse_packages([("", 1), ("  # nothing", 2)], "cog.yaml") == Requirements()
+    assert parse_packages([("", 1), ("  # nothing", 2)], "cog.yaml", Files({})) == Requirements()
 
 
 # -- refusals --------------------------------------------------------------------------------------------------
@@ -166,22 +244,26 @@ def test_empty_entries_are_passed_over() -> None:
 @pytest.mark.parametrize(
     ("line", "message"),
     [
-        ("git+https://token@example.org/x.git@main", "repository yet"),
-        ("x @ git+ssh://git@example.org/x.git", "repository yet"),
-        ("./dist/x-1.0-py3-none-any.whl", "path yet"),
-        ("x-1.0-py3-none-any.whl", "path yet"),
-        ("../x", "path yet"),
-        ("/opt/x", "path yet"),
-        ("file:///opt/x.whl", "path yet"),
-        ("x @ file:///opt/x.whl", "path yet"),
-        ("-e ./lib", "editable"),
-        ("--editable=git+https://example.org/x.git", "editable"),
-        ("--no-binary :all:", "built from source yet"),
-        ("numpy --no-binary numpy", "built from source yet"),
-        ("https://example.org/x-1.0.tar.gz", "must be that of a wheel"),
-        ("x @ https://example.org/x-1.0.zip", "must be that of a wheel"),
+        ("hg+https://example.org/x", "hg repository"),
+        ("git+file:///srv/x.git", "other machines cannot reach"),
+        ("./dist/x-1.0-py3-none-any.whl", "there is no ./dist/x-1.0-py3-none-any.whl in the project"),
+        ("x-1.0-py3-none-any.whl", "there is no x-1.0-py3-none-any.whl in the project"),
+        ("../x", "outside of the project"),
+        ("/opt/x", "outside of the project"),
+        ("~/x", "outside of the project"),
+        ("file:///opt/x.whl", "outside of the project"),
+        ("x @ file:///opt/x.whl", "outside of the project"),
+        ("x @ ftp://example.org/x.whl", "cannot be fetched"),
+        ("-e ./lib", "there is no ./lib"),
+        ("-e numpy", "there is no numpy in the project"),
+        ("https://example.org/page", "must be that of a wheel or a source archive"),
+        ("git+https://example.org/x.git#subdirectory=../y", "leads out of the source"),
+        ("x @ https://user:token@example.org/x.zip", "a password stands in the URL (https://example.org/x.zip)"),
+        ("git+https://0123456789012345token@example.org/x.git", "a password stands in the URL"),
+        ("--extra-index-url https://user:token@example.org/simple", "a password stands in --extra-index-url"),
+        ("-c bad.txt", "bad.txt cannot be read"),
         ("https://example.org/strange.whl", "not the name of a wheel"),
-        ("-f ./wheels", "folder of packages"),
+        ("-f ./wheels", "there is no ./wheels in the project"),
         ("--no-deps", "--no-deps"),
         ("--frobnicate", "--frobnicate is not known"),
         ("--extra-index-url", "no value"),

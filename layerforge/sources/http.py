@@ -1,7 +1,8 @@
 """HTTP for everything but registries: mirrors and package indexes.
 
 Trusts what the system trusts (``SSL_CERT_FILE``, ``SSL_CERT_DIR``, else OpenSSL's default store), goes through the
-proxy of the environment, and repeats only what is safe to repeat: GET.
+proxy of the environment, and repeats only what is safe to repeat: GET. Who a server knows us as is looked up for each
+request (``credentials.py``).
 """
 
 from __future__ import annotations
@@ -21,6 +22,7 @@ from layerforge import __version__
 from layerforge.errors import SourceError, VerificationError
 from layerforge.oci import Digest
 from layerforge.progress import SILENCE, Reporter
+from layerforge.sources.credentials import find_login
 from layerforge.store import Store
 from layerforge.verify import VerifiedReader
 
@@ -50,6 +52,12 @@ def _proxy_for(url: str) -> str:
     return urllib.request.getproxies().get(parts.scheme, "")
 
 
+def without_user(url: str) -> str:
+    """``url`` without user name and password."""
+    parts = urlsplit(url)
+    return urlunsplit(parts._replace(netloc=parts.netloc.rpartition("@")[2]))
+
+
 def redact(url: str) -> str:
     """``url`` without user information, query and fragment."""
     parts = urlsplit(url)
@@ -69,8 +77,11 @@ def open_url(url: str, *, headers: dict[str, str] | None = None) -> Iterator[url
             yield answer
         return
     merged = {**_pool("").headers, **(headers or {})}
+    login = find_login(url)
+    if login is not None:
+        merged.setdefault("Authorization", login.header)
     try:
-        response = _pool(_proxy_for(url)).request("GET", url, preload_content=False, headers=merged)
+        response = _pool(_proxy_for(url)).request("GET", without_user(url), preload_content=False, headers=merged)
     except urllib3.exceptions.HTTPError as error:
         raise _unreachable(url, error) from error
     try:
@@ -78,6 +89,8 @@ def open_url(url: str, *, headers: dict[str, str] | None = None) -> Iterator[url
             failure = SourceError(
                 f"the server answered {response.status} {response.reason or ''}".rstrip(), where=redact(url)
             )
+            if response.status in (401, 403):
+                failure.hint = "set its user name and password in the index's URL, in ~/.netrc or in a keyring"
             failure.status = response.status  # type: ignore[attr-defined]
             raise failure
         yield response
@@ -148,6 +161,9 @@ def download(
                 return _download_one(store, url, digest, size, name, reporter)
             except SourceError as error:
                 failure = error
+        if getattr(failure, "status", 0) in (404, 410):
+            assert failure is not None
+            failure.hint = "it has vanished from there since it was locked: `layerforge lock` takes what is there now"
         raise failure or SourceError(f"nowhere to get {name or digest} from", where=name)
 
 

@@ -24,6 +24,7 @@ class PipSettings(msgspec.Struct, frozen=True):
     trusted_hosts: tuple[str, ...] = ()
     no_index: bool = False
     certificates: str = ""
+    keyring_provider: str = ""
 
 
 def read_pip_settings(environment: Mapping[str, str] = os.environ) -> PipSettings:
@@ -48,6 +49,7 @@ def read_pip_settings(environment: Mapping[str, str] = os.environ) -> PipSetting
         trusted_hosts=tuple(values.get("trusted-host", "").split()),
         no_index=values.get("no-index", "").strip().lower() in {"1", "true", "yes", "on", "y", "t"},
         certificates=values.get("cert", "").strip(),
+        keyring_provider=values.get("keyring-provider", "").strip(),
     )
 
 

@@ -8,20 +8,26 @@ import textwrap
 import threading
 from collections.abc import Iterator
 from functools import partial
-from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
+from http.server import BaseHTTPRequestHandler, SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import pytest
+from msgspec.structs import replace
 from packaging.pylock import PackageWheel
 
-from layerforge.errors import ResolveError, SourceError
+from layerforge.errors import ResolveError, SourceError, VerificationError
 from layerforge.lock import LockedWheel
 from layerforge.oci import LINUX_AMD64, LINUX_ARM64, Digest, Platform
+from layerforge.request import ProjectFolder
 from layerforge.requirements import Requirements, parse_packages, parse_requirements
-from layerforge.sources.index import choose_wheel, list_tags, lock_packages
+from layerforge.sources.compile import Question, compile_requirements
+from layerforge.sources.complaints import explain_failure
+from layerforge.sources.index import lock_packages
+from layerforge.sources.local import digest_local, find_local_wheel, lock_local_wheel
 from layerforge.sources.pip_settings import PipSettings, read_pip_settings
-from layerforge.sources.uv import Question, compile_requirements, explain_failure
+from layerforge.sources.tags import Target, choose_wheel, list_tags
+from layerforge.store import Store
 from tests.conftest import free_port
 from tests.wheel_samples import make_wheel
 
@@ -94,8 +100,13 @@ def index(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[LocalInde
     local.server.server_close()
 
 
+HERE = ProjectFolder(Path())
+
+
 def ask(*entries: str) -> Requirements:
-    return parse_packages([(entry, number) for number, entry in enumerate(entries, 3)], "cog.yaml")
+    return parse_packages(
+        [(entry, number) for number, entry in enumerate(entries, 3)], "cog.yaml", ProjectFolder(Path())
+    )
 
 
 def lock(
@@ -105,10 +116,56 @@ def lock(
     glibc: int = 41,
     previous: tuple[LockedWheel, ...] = (),
     reporter: Notes | None = None,
+    project: Path = Path(),
 ) -> tuple[LockedWheel, ...]:
     first = entries[0]
     asked = first if isinstance(first, Requirements) else ask(*(str(entry) for entry in entries))
-    return lock_packages(asked, python, platform, glibc, previous, reporter or Notes())
+    return lock_packages(asked, Target(python, platform, glibc), previous, reporter or Notes(), project=project)
+
+
+class FaultyIndex:
+    """A server in an index's place, which answers in one wrong way to everything."""
+
+    ANSWERS: ClassVar = {
+        "page": (200, "text/html", b"<html><h1>Sign in</h1><form></form></html>"),
+        "text": (200, "text/plain", b"hello"),
+        "json": (200, "application/vnd.pypi.simple.v1+json", b'{"files": 3'),
+        "500": (500, "text/plain", b"oops"),
+        "401": (401, "text/plain", b""),
+        "403": (403, "text/plain", b""),
+        "yanked": (
+            200,
+            "text/html",
+            b'<a data-yanked="broken" href="/app-1.0-py3-none-any.whl">app-1.0-py3-none-any.whl</a>',
+        ),
+        "vanished": (200, "text/html", b'<a href="/app-1.0-py3-none-any.whl">app-1.0-py3-none-any.whl</a>'),
+    }
+
+    def __init__(self, kind: str) -> None:
+        status, media_type, body = self.ANSWERS[kind]
+
+        class Handler(BaseHTTPRequestHandler):
+            def do_GET(self) -> None:
+                gone = self.path.endswith(".whl")
+                self.send_response(404 if gone else status)
+                self.send_header("Content-Type", media_type)
+                self.send_header("Content-Length", str(len(body)))
+                self.end_headers()
+                self.wfile.write(body)
+
+            do_HEAD = do_GET
+
+            def log_message(self, format: str, *args: Any) -> None: ...
+
+        self.server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+
+    def __enter__(self) -> str:
+        threading.Thread(target=self.server.serve_forever, daemon=True).start()
+        return f"http://127.0.0.1:{self.server.server_port}/simple"
+
+    def __exit__(self, *_: object) -> None:
+        self.server.shutdown()
+        self.server.server_close()
 
 
 def names(wheels: tuple[LockedWheel, ...]) -> list[str]:
@@ -194,13 +251,14 @@ def test_a_locked_wheel_stays_though_a_better_one_has_come(index: LocalIndex) ->
     assert lock("app")[0].filename == "app-1.0-cp313-cp313-manylinux_2_28_x86_64.whl"
 
 
-def test_constraints_and_hashes(index: LocalIndex) -> None:
+def test_constraints_and_hashes(index: LocalIndex, tmp_path: Path) -> None:
     good = index.add("app", "1.0")
     index.add("app", "2.0")
-    files = {"pins.txt": "app<2"}
-    asked = parse_requirements(f"app --hash=sha256:{good}\n-c pins.txt", "requirements.txt", files.__getitem__)
+    (tmp_path / "pins.txt").write_text("app<2")
+    files = ProjectFolder(tmp_path)
+    asked = parse_requirements(f"app --hash=sha256:{good}\n-c pins.txt", "requirements.txt", files)
     assert names(lock(asked)) == ["app 1.0"]
-    asked = parse_requirements(f"app==2.0 --hash=sha256:{good}", "requirements.txt", files.__getitem__)
+    asked = parse_requirements(f"app==2.0 --hash=sha256:{good}", "requirements.txt", files)
     with pytest.raises(ResolveError, match="has one of the hashes given") as caught:
         lock(asked)
     assert caught.value.where == "requirements.txt:1"
@@ -307,6 +365,64 @@ def test_damaged_pip_settings_are_passed_over(tmp_path: Path) -> None:
     assert read_pip_settings({"PIP_CONFIG_FILE": str(tmp_path / "pip.conf"), "HOME": str(tmp_path)}).index_url == ""
 
 
+# -- files of the project --------------------------------------------------------------------------------------
+
+
+def test_a_wheel_of_the_project_is_locked_by_its_path(index: LocalIndex, tmp_path: Path) -> None:
+    index.add("lib")
+    data = make_wheel("local_tool", "1.0+cu121", requires=("lib",))
+    path = "wheels/local_tool-1.0+cu121-py3-none-any.whl"
+    (tmp_path / "wheels").mkdir()
+    (tmp_path / path).write_bytes(data)
+    asked = parse_requirements(f"./{path}", "requirements.txt", ProjectFolder(tmp_path))
+    wheels = lock(asked, project=tmp_path)
+    assert names(wheels) == ["lib 1.0", "local-tool 1.0+cu121"]
+    filename = "local_tool-1.0+cu121-py3-none-any.whl"
+    expected = LockedWheel("local-tool", "1.0+cu121", filename, "", len(data), Digest.of(data), "", path)
+    assert wheels[1] == expected
+    assert lock(asked, project=tmp_path, previous=wheels) == wheels
+    wrong = parse_requirements(f"./{path} --hash=sha256:{'0' * 64}", "requirements.txt", ProjectFolder(tmp_path))
+    with pytest.raises(ResolveError, match="not among the hashes given"):
+        lock(wrong, project=tmp_path)
+
+
+def test_a_wheel_of_the_project_for_another_platform_is_refused(index: LocalIndex, tmp_path: Path) -> None:
+    name = "x-1.0-cp313-cp313-win_amd64.whl"
+    (tmp_path / name).write_bytes(make_wheel("x", "1.0"))
+    asked = parse_requirements(f"six\n./{name}", "requirements.txt", ProjectFolder(tmp_path))
+    with pytest.raises(ResolveError, match="is not for linux/amd64") as caught:
+        lock(asked, project=tmp_path)
+    assert caught.value.where == "requirements.txt:2"
+
+
+def test_a_folder_of_wheels_in_the_project(index: LocalIndex, tmp_path: Path) -> None:
+    index.add("app", "1.0", requires=("helper",))
+    (tmp_path / "vendor").mkdir()
+    data = make_wheel("helper", "2.0")
+    (tmp_path / "vendor/helper-2.0-py3-none-any.whl").write_bytes(data)
+    asked = parse_requirements("--find-links ./vendor\napp", "requirements.txt", ProjectFolder(tmp_path))
+    wheels = lock(asked, project=tmp_path)
+    assert [(wheel.name, wheel.path, wheel.digest) for wheel in wheels[1:]] == [
+        ("helper", "vendor/helper-2.0-py3-none-any.whl", Digest.of(data))
+    ]
+    before = digest_local(tmp_path, asked)
+    (tmp_path / "vendor/helper-2.0-py3-none-any.whl").write_bytes(data + b"x")
+    assert digest_local(tmp_path, asked) != before
+
+
+def test_a_wheel_of_the_project_is_copied_when_it_is_the_one_locked(store: Store, tmp_path: Path) -> None:
+    (tmp_path / "x-1.0-py3-none-any.whl").write_bytes(make_wheel("x"))
+    wheel = lock_local_wheel(tmp_path, "x-1.0-py3-none-any.whl", "")
+    assert find_local_wheel(store, tmp_path, wheel).read_bytes() == make_wheel("x")
+    other = replace(wheel, digest=Digest.of(b"other"))
+    with pytest.raises(VerificationError) as caught:
+        find_local_wheel(store, tmp_path, other)
+    assert "lock again" in caught.value.hint
+    (tmp_path / "x-1.0-py3-none-any.whl").unlink()
+    with pytest.raises(SourceError, match="cannot be read"):
+        find_local_wheel(store, tmp_path, other)
+
+
 # -- errors ----------------------------------------------------------------------------------------------------
 
 
@@ -343,6 +459,41 @@ def test_an_unknown_package(index: LocalIndex) -> None:
     assert caught.value.where == "cog.yaml:4"
 
 
+@pytest.mark.parametrize(
+    ("kind", "message", "hint"),
+    [
+        ("page", "lists no files of app", "sign-in page"),
+        ("text", "not the answer of a package index", "sign-in page"),
+        ("json", "not the answer of a package index", "sign-in page"),
+        ("500", "gave no answer.*500", "the server is at fault"),
+        ("401", "the server answered 401", "netrc"),
+        ("403", "the server answered 403", "netrc"),
+        ("yanked", r"app 1.0 has been withdrawn .*\(yanked: broken\)", "app==1.0"),
+        ("vanished", "404", "vanished"),
+    ],
+)
+def test_an_index_that_gives_something_else(
+    index: LocalIndex, monkeypatch: pytest.MonkeyPatch, kind: str, message: str, hint: str
+) -> None:
+    with FaultyIndex(kind) as url:
+        monkeypatch.setenv("PIP_INDEX_URL", url)
+        monkeypatch.setenv("UV_HTTP_RETRIES", "0")
+        with pytest.raises((ResolveError, SourceError), match=message) as caught:
+            lock("app")
+    assert hint in caught.value.hint
+    assert caught.value.where
+
+
+def test_a_long_explanation_is_trimmed_and_names_the_lines(index: LocalIndex) -> None:
+    for version in range(1, 30):
+        index.add("app", f"{version}.0", requires=(f"lib=={version}.5",))
+        index.add("lib", f"{version}.0")
+    with pytest.raises(ResolveError, match="no set of packages fits") as caught:
+        lock("app>=1.0", "lib>=2.0")
+    assert len(caught.value.message) < 800
+    assert "(cog.yaml:3)" in caught.value.hint or caught.value.where == "cog.yaml:3"
+
+
 def test_an_unreachable_index(index: LocalIndex, monkeypatch: pytest.MonkeyPatch) -> None:
     port = free_port()
     monkeypatch.setenv("PIP_INDEX_URL", f"http://user:secret@127.0.0.1:{port}/simple")
@@ -365,12 +516,15 @@ def test_complaints_of_uv_are_translated() -> None:
         "error: Request failed after 3 retries\n  cause: Failed to fetch: `https://u:p@index.example.org/simple/app/`\n"
         "  cause: invalid peer certificate: UnknownIssuer\n"
     )
-    error = explain_failure(tls, question)
+    error = explain_failure(tls, question.requirements, "3.13", "x86_64")
     assert isinstance(error, SourceError)
     assert (error.where, "SSL_CERT_FILE" in error.hint) == ("https://index.example.org/simple/app/", True)
     denied = "error: Failed to fetch: `https://index.example.org/simple/app/`\n  cause: HTTP status 401 Unauthorized\n"
-    assert "netrc" in explain_failure(denied, question).hint
-    assert explain_failure("error: something new\n", question).message == "uv: something new"
+    assert "netrc" in explain_failure(denied, question.requirements, "3.13", "x86_64").hint
+    assert (
+        explain_failure("error: something new\n", question.requirements, "3.13", "x86_64").message
+        == "uv: something new"
+    )
 
 
 def test_the_question_is_put_the_same_way_each_time(index: LocalIndex) -> None:

@@ -1,0 +1,143 @@
+"""Wheels, archives and folders that lie in the project: what they are, and the digest by which they are known."""
+
+from __future__ import annotations
+
+import os
+import zipfile
+from email.parser import HeaderParser
+from pathlib import Path
+
+from packaging.utils import InvalidWheelFilename, parse_wheel_filename
+
+from layerforge.errors import LayerError, ResolveError, SourceError, VerificationError
+from layerforge.ignore import is_never_wanted
+from layerforge.lock import LockedWheel
+from layerforge.oci import Digest, encode
+from layerforge.requirements import Requirements
+from layerforge.sources.compile import Metadata
+from layerforge.store import Store, digest_file
+from layerforge.verify import VerifiedReader
+
+_DEFINITIONS = ("pyproject.toml", "setup.py", "setup.cfg", "MANIFEST.in")
+"""What decides an editable installation; the code itself stays where it is."""
+
+_CHUNK = 1 << 20
+_FILES = (".whl", ".tar.gz", ".tgz", ".zip", ".tar.bz2")
+
+
+def lock_local_wheel(project: Path, path: str, where: str) -> LockedWheel:
+    """The wheel at ``path`` of the project.
+
+    Raises:
+        ResolveError: its name is not that of a wheel.
+        SourceError: it cannot be read.
+    """
+    filename = path.rpartition("/")[2]
+    try:
+        name, version, _, _ = parse_wheel_filename(filename)
+    except InvalidWheelFilename as error:
+        raise ResolveError(f"{filename} is not the name of a wheel", where=where) from error
+    digest, size = _digest(project / path)
+    return LockedWheel(str(name), str(version), filename, "", size, digest, "", path=path)
+
+
+def find_local_wheel(store: Store, project: Path, wheel: LockedWheel) -> Path:
+    """The store's copy of a wheel of the project, which others then need not trust to stay as it is.
+
+    Raises:
+        SourceError: the wheel is gone.
+        VerificationError: it is not the one in the lock.
+    """
+    path = store.material_path(wheel.digest)
+    if path.exists():
+        return path
+    try:
+        with (project / wheel.path).open("rb") as file, store.write_blob() as blob:
+            reader = VerifiedReader(file, wheel.digest, wheel.size, what=wheel.path)
+            while chunk := reader.read(_CHUNK):
+                blob.write(chunk)
+            return blob.commit(wheel.digest, folder="materials")
+    except VerificationError as error:
+        error.hint = "lock again, if it was replaced on purpose: `layerforge lock`"
+        raise
+    except OSError as error:
+        raise SourceError(f"cannot be read: {error.strerror}", where=wheel.path, hint="put it back") from error
+
+
+def read_metadata(path: Path, filename: str) -> Metadata:
+    """What the wheel at ``path`` requires.
+
+    Raises:
+        LayerError: it has no METADATA that can be read.
+    """
+    try:
+        with zipfile.ZipFile(path) as archive:
+            names = [
+                name for name in archive.namelist() if name.endswith(".dist-info/METADATA") and name.count("/") == 1
+            ]
+            text = archive.read(names[0]).decode("utf-8", "replace")
+    except (OSError, zipfile.BadZipFile, ValueError) as error:
+        raise LayerError("has no METADATA", where=filename) from error
+    headers = HeaderParser().parsestr(text)
+    name, version, _, _ = parse_wheel_filename(filename)
+    return Metadata(
+        str(name),
+        str(version),
+        tuple(headers.get_all("Requires-Dist", ())),
+        headers.get("Requires-Python", ""),
+        tuple(headers.get_all("Provides-Extra", ())),
+    )
+
+
+def digest_local(project: Path, requirements: Requirements) -> tuple[tuple[str, Digest], ...]:
+    """The files and folders of the project that a lock of ``requirements`` depends on, each with its digest.
+
+    Raises:
+        SourceError: one of them cannot be read.
+    """
+    editable = {line.origin.path for line in requirements.lines if line.origin is not None and line.origin.editable}
+    links = set(requirements.find_links)
+    found: dict[str, Digest] = {}
+    for path in requirements.local_paths:
+        place = project / path
+        if place.is_dir():
+            names = _list_archives(place) if path in links else _list_source(place, only=path in editable)
+            found[path] = Digest.of(encode([(name, _digest(place / name)[0]) for name in names]))
+        else:
+            found[path] = _digest(place)[0]
+    return tuple(sorted(found.items()))
+
+
+def _list_archives(folder: Path) -> list[str]:
+    return sorted(entry.name for entry in os.scandir(folder) if entry.name.endswith(_FILES) and entry.is_file())
+
+
+def _list_source(folder: Path, *, only: bool) -> list[str]:
+    if only:
+        return [name for name in _DEFINITIONS if (folder / name).is_file()]
+    return list_source_files(folder)
+
+
+def list_source_files(folder: Path) -> list[str]:
+    """The files of a package's source in ``folder``, sorted, without version control, caches and environments."""
+    found: list[str] = []
+    for top, names, files in os.walk(folder):
+        below = Path(top).relative_to(folder).as_posix()
+        prefix = "" if below == "." else f"{below}/"
+        names[:] = sorted(
+            name
+            for name in names
+            if not is_never_wanted(prefix + name)
+            and not (name in ("build", "dist") and not prefix)
+            and not name.endswith(".egg-info")
+            and not (Path(top) / name / "pyvenv.cfg").exists()
+        )
+        found += (prefix + name for name in files if not is_never_wanted(prefix + name))
+    return sorted(found)
+
+
+def _digest(path: Path) -> tuple[Digest, int]:
+    try:
+        return digest_file(path)
+    except OSError as error:
+        raise SourceError(f"cannot be read: {error.strerror}", where=str(path)) from error
