@@ -169,9 +169,10 @@ def test_a_lock_that_cannot_be_read(site: Site, store: Store, tmp_path: Path) ->
         assert lock(folder, store, upgrade=Upgrade(everything=True)) == made
 
 
-def test_no_password_is_written_down(site: Site, store: Store, tmp_path: Path) -> None:
+def test_no_password_is_written_down(site: Site, store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PASSWORD", "s3cret")
     folder = write_model(tmp_path / "model")
-    url = site.environment["PIP_INDEX_URL"].replace("http://", "http://someone:s3cret@")
+    url = site.environment["PIP_INDEX_URL"].replace("http://", "http://someone:${PASSWORD}@")
     (folder / "requirements.txt").write_text(f"--index-url {url}\none\n")
     text = (folder / "cog.yaml").read_text().replace("build:\n", "build:\n  python_requirements: requirements.txt\n")
     (folder / "cog.yaml").write_text(text)
