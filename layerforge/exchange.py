@@ -11,7 +11,7 @@ import msgspec
 from layerforge.base_image import BASE_DIGEST, BASE_NAME, BaseImage, annotate, merge_container, merge_environment
 from layerforge.errors import ImageError
 from layerforge.foundation import LABEL, FoundationRecord, label_of, read_foundation
-from layerforge.image import Image, NamedLayer, annotate_layer, read_layer
+from layerforge.image import Image, NamedLayer, annotate_layer, identify_layer
 from layerforge.layers.tar import Layer
 from layerforge.oci import (
     CONFIG,
@@ -67,7 +67,7 @@ class Original(msgspec.Struct, frozen=True):
     def find(self, key: Digest) -> Layer | None:
         """The layer at the bottom that was made for ``key``."""
         for layer in self.bottom:
-            named = read_layer(layer.descriptor)
+            named = identify_layer(layer.descriptor)
             if named is not None and named[0] == key and named[1].diff_id == layer.diff_id:
                 return named[1]
         return None

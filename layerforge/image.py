@@ -99,7 +99,7 @@ def annotate_layer(named: NamedLayer) -> Descriptor:
     return msgspec.structs.replace(named.layer.descriptor, annotations=annotations)
 
 
-def read_layer(descriptor: Descriptor) -> tuple[Digest, Layer] | None:
+def identify_layer(descriptor: Descriptor) -> tuple[Digest, Layer] | None:
     """Key and Layer that :func:`annotate_layer` made ``descriptor`` of; None when nothing of that kind is on it."""
     plain = dict(descriptor.annotations)
     try:

@@ -12,7 +12,7 @@ from collections.abc import Mapping, Sequence
 import msgspec
 
 from layerforge.errors import LayerforgeError
-from layerforge.image import read_layer
+from layerforge.image import identify_layer
 from layerforge.layers.tar import Layer
 from layerforge.oci import DOCKER_INDEX, INDEX, LAYER_GZIP, LAYER_TAR, LAYER_ZSTD, Digest, Index, Manifest, decode
 from layerforge.origin import Repository
@@ -85,7 +85,7 @@ class RemoteCache:
         strange = 0
         for manifest in manifests:
             for descriptor in manifest.layers:
-                named = read_layer(descriptor) if descriptor.media_type in _LAYERS and descriptor.size > 0 else None
+                named = identify_layer(descriptor) if descriptor.media_type in _LAYERS and descriptor.size > 0 else None
                 if named is None:
                     continue
                 key, layer = named

@@ -252,8 +252,13 @@ class Store:
 
     def find_layer(self, key: Digest) -> Layer | None:
         """The layer made for ``key``, if its bytes are still here."""
-        layer = self._read_record(self.root / "keys" / "sha256" / key.hex, Layer)
-        return layer if layer is not None and self.has_blob(layer.descriptor) else None
+        path = self.root / "keys" / "sha256" / key.hex
+        layer = self._read_record(path, Layer)
+        if layer is None or not self.has_blob(layer.descriptor):
+            return None
+        with suppress(OSError):  # a store that cannot be written to is never collected either
+            os.utime(path)  # when it was used last: see layerforge.collect
+        return layer
 
     def remember_layer(self, key: Digest, layer: Layer) -> None:
         """Record that ``key`` gave ``layer``. Idempotent."""
@@ -274,6 +279,15 @@ class Store:
             if manifest.annotations.get(REF_NAME) == name:
                 return manifest
         return None
+
+    def remove_tag(self, name: str) -> bool:
+        """Take the tag away; whether it was there. Its blobs stay until they are collected."""
+        with self._locked("index"):
+            manifests = self._index().manifests
+            kept = tuple(m for m in manifests if m.annotations.get(REF_NAME) != name)
+            if len(kept) != len(manifests):
+                self._replace(self.root / "index.json", encode(Index(2, INDEX, kept)), force=True)
+        return len(kept) != len(manifests)
 
     def tags(self) -> dict[str, Descriptor]:
         """All tags."""

@@ -9,7 +9,7 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from layerforge.image import Image, read_layer
+from layerforge.image import Image, identify_layer
 from layerforge.layers.tar import Layer
 from layerforge.oci import MANIFEST, Descriptor, Digest, Manifest, decode, encode
 from layerforge.origin import Repository
@@ -43,7 +43,7 @@ def fresh_store(tmp_path: Path) -> Iterator[Store]:
 
 
 def layers_of(image: Image) -> dict[Digest, Layer]:
-    return dict(named for layer in image.layers if (named := read_layer(layer)) is not None)
+    return dict(named for layer in image.layers if (named := identify_layer(layer)) is not None)
 
 
 def open_cache(

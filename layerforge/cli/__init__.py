@@ -9,11 +9,19 @@ import click
 
 COMMANDS = {
     "build": "Build an image of a model, and push it.",
+    "copy": "Copy an image to a registry, a folder or a file.",
+    "delete": "Delete a tag or an image.",
+    "diff": "Tell how two images differ.",
+    "gc": "Remove from the store what has not been used for long.",
+    "inspect": "Tell what an image is made of.",
     "lock": "Resolve everything a build needs into pylock.layerforge.toml.",
+    "login": "Log in to a registry.",
+    "logout": "Log out of a registry.",
     "rebase": "Put an image of a registry on a newer base.",
     "run": "Build a model and run one prediction.",
     "schema": "Print the OpenAPI document of a model.",
     "serve": "Build a model and serve its HTTP API.",
+    "tag": "Give an image another tag.",
 }
 
 

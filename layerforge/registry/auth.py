@@ -28,16 +28,21 @@ _CHALLENGE = re.compile(r"(?:^|,\s*)(Basic|Bearer)\s+", re.IGNORECASE)
 
 
 class Authenticator:
-    """The headers for one registry. ``exchange`` reaches token servers. Safe to use from several threads."""
+    """The headers for one registry. ``exchange`` reaches token servers. Safe to use from several threads.
 
-    def __init__(self, registry: str, exchange: Exchange, reporter: Reporter) -> None:
+    ``credentials`` are used where given; else Docker's are looked for when a challenge comes.
+    """
+
+    def __init__(
+        self, registry: str, exchange: Exchange, reporter: Reporter, credentials: Credentials | None = None
+    ) -> None:
         self._registry = registry
         self._exchange = exchange
         self._reporter = reporter
         self._lock = threading.Lock()
         self._headers: dict[str, str] = {}
-        self._credentials: Credentials | None = None
-        self._looked = False
+        self._credentials = credentials
+        self._looked = credentials is not None
 
     @property
     def has_credentials(self) -> bool:

@@ -38,8 +38,8 @@ class Registry:
     """The repository that ``reference`` names. Safe to use from several threads; use it as a context manager.
 
     ``insecure`` True speaks plain HTTP, False HTTPS; None decides by the address, see :class:`Session`. ``push`` asks
-    for the right to write as well as to read. Setting ``stop`` ends everything under way with ``Stopped``.
-    ``memory`` keeps what is worth knowing the next time.
+    for the right to write as well as to read, ``delete`` for that to delete. Setting ``stop`` ends everything under way
+    with ``Stopped``. ``memory`` keeps what is worth knowing the next time.
     """
 
     def __init__(
@@ -48,6 +48,7 @@ class Registry:
         *,
         insecure: bool | None = None,
         push: bool = True,
+        delete: bool = False,
         reporter: Reporter = SILENCE,
         stop: threading.Event | None = None,
         memory: Memory | None = None,
@@ -55,7 +56,8 @@ class Registry:
         self.reference = reference
         self._retry = Retry(reporter, stop or threading.Event())
         self._session = Session(reference, insecure, self._retry, reporter)
-        self._scope = f"repository:{reference.repository}:" + ("pull,push" if push else "pull")
+        actions = "delete" if delete else "pull,push" if push else "pull"
+        self._scope = f"repository:{reference.repository}:{actions}"
         self._root = f"/v2/{reference.repository}"
         self._memory = memory or Memory(reference)
         settings = read_settings(os.environ)
@@ -115,6 +117,22 @@ class Registry:
             compare_digests(answer, descriptor.digest)
 
         self._retry.repeat(once)
+
+    def delete_manifest(self, name: str) -> None:
+        """Delete a tag, or by its digest a manifest with all its tags (``spec.md#deleting-tags``).
+
+        Raises:
+            RegistryError: it is not there, or the registry deletes nothing, or no tags.
+        """
+        answer = self._session.ask("DELETE", f"{self._root}/manifests/{name}", self._scope)
+        if answer.status in (200, 202):
+            return
+        failure = self._session.refuse(answer, self._scope)
+        if ":" not in name and (answer.status in (400, 405) or failure.code in ("UNSUPPORTED", "DIGEST_INVALID")):
+            failure.hint = "this registry deletes no tags: name the image by its digest, which removes all its tags"
+        elif answer.status == 405:
+            failure.hint = "this registry has deleting switched off"
+        raise failure
 
     def _holds_manifest(self, name: str, digest: Digest) -> bool:
         answer = self._session.ask("HEAD", f"{self._root}/manifests/{name}", self._scope, _ACCEPT)

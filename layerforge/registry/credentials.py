@@ -22,7 +22,8 @@ from layerforge.reference import DOCKER_HUB
 
 _HUB_KEY = "https://index.docker.io/v1/"
 _IDENTITY = "<token>"  # the user name that helpers give for an identity token
-_HELPER_SECONDS = 60
+HELPER_SECONDS = 60
+"""How long a helper may take: it may ask somebody."""
 
 
 class Credentials(msgspec.Struct, frozen=True):
@@ -54,13 +55,24 @@ def find_credentials(registry: str, reporter: Reporter) -> Credentials | None:
     except (OSError, ValueError) as error:
         reporter.warn(f"{path} cannot be used: {error}", "log in again: docker login " + registry)
         return None
-    key = _HUB_KEY if registry == DOCKER_HUB else registry
-    helper = _as_dict(config.get("credHelpers")).get(key) or config.get("credsStore")
-    if isinstance(helper, str) and helper:
+    key = key_of(registry)
+    helper = find_helper(config, key)
+    if helper:
         found = _ask_helper(helper, key, reporter)
         if found is not None:
             return found
     return _find_entry(_as_dict(config.get("auths")), key)
+
+
+def key_of(registry: str) -> str:
+    """What the host ``registry`` is called in Docker's configuration."""
+    return _HUB_KEY if registry == DOCKER_HUB else registry
+
+
+def find_helper(config: dict[str, Any], key: str) -> str:
+    """The helper that keeps the credentials of ``key``, by its name after ``docker-credential-``, or nothing."""
+    helper = _as_dict(config.get("credHelpers")).get(key) or config.get("credsStore")
+    return helper if isinstance(helper, str) else ""
 
 
 def _as_dict(value: object) -> dict[str, Any]:
@@ -93,7 +105,7 @@ def _host(name: str) -> str:
 def _ask_helper(helper: str, key: str, reporter: Reporter) -> Credentials | None:
     program = f"docker-credential-{helper}"
     try:
-        result = subprocess.run([program, "get"], input=key.encode(), capture_output=True, timeout=_HELPER_SECONDS)
+        result = subprocess.run([program, "get"], input=key.encode(), capture_output=True, timeout=HELPER_SECONDS)
     except FileNotFoundError:
         reporter.warn(f"the credential helper {program} is not installed", f"{config_path()} names it")
         return None

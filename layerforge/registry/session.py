@@ -15,6 +15,7 @@ from layerforge.errors import RegistryError
 from layerforge.progress import Reporter
 from layerforge.reference import DOCKER_HUB, Reference
 from layerforge.registry.auth import Authenticator
+from layerforge.registry.credentials import Credentials
 from layerforge.registry.failures import TRANSIENT, Failure, Unreachable, make_refusal, redact
 from layerforge.registry.retry import Retry
 from layerforge.registry.transport import Answer, Body, Transport, discard, read_answer
@@ -29,15 +30,22 @@ class Session:
     """Sends requests to the registry of ``reference``.
 
     ``insecure`` True means plain HTTP, False HTTPS; None means HTTPS, except that a loopback address is asked by plain
-    HTTP first. Safe to use from several threads.
+    HTTP first. ``credentials`` are used instead of Docker's. Safe to use from several threads.
     """
 
-    def __init__(self, reference: Reference, insecure: bool | None, retry: Retry, reporter: Reporter) -> None:
+    def __init__(
+        self,
+        reference: Reference,
+        insecure: bool | None,
+        retry: Retry,
+        reporter: Reporter,
+        credentials: Credentials | None = None,
+    ) -> None:
         self.host = _HUB_API if reference.registry == DOCKER_HUB else reference.registry
         self.repository = reference.repository
         self.retry = retry
         self._transport = Transport()
-        self._authenticator = Authenticator(reference.registry, self._exchange_token, reporter)
+        self._authenticator = Authenticator(reference.registry, self._exchange_token, reporter, credentials)
         self._scheme = ("http" if insecure else "https") if insecure is not None or not reference.is_loopback else ""
         self._choosing = threading.Lock()
 

@@ -1,0 +1,5 @@
+"""``python -m layerforge``."""
+
+from layerforge.cli import main
+
+main()
