@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Mapping
+from types import MappingProxyType
 
 from layerforge.sources.debian.control import parse_fields
 from layerforge.sources.debian.placement import name_record
@@ -26,11 +27,15 @@ def database_state(facts: Iterable[DebFacts], architecture: str, known: Mapping[
     """
     existing = known or {}
     packages = sorted(facts, key=lambda package: (package.name, package.record))
-    stanzas = {package.record: status_stanza(package) for package in packages}
+    stanzas: dict[str, str] = {}
+    obsolete: dict[str, dict[str, str]] = {}
     for stanza in (existing.get("var/lib/dpkg/status") or b"").decode("utf-8", "surrogateescape").split("\n\n"):
         fields = parse_fields(stanza)
         if "Package" in fields:
-            stanzas.setdefault(name_record(fields), stanza.strip("\n") + "\n")
+            stanzas[name_record(fields)] = stanza.strip("\n") + "\n"
+            obsolete[name_record(fields)] = known_conffiles(fields)
+    for package in packages:
+        stanzas[package.record] = status_stanza(package, obsolete.get(package.record, {}))
     status = "".join(f"{stanzas[record]}\n" for record in sorted(stanzas, key=lambda name: name.split(":")))
     entries = {
         "var/lib/dpkg/status": file_entry(status),
@@ -48,11 +53,19 @@ def database_state(facts: Iterable[DebFacts], architecture: str, known: Mapping[
     return {path: entry for path, entry in entries.items() if path not in existing or path.startswith(always)}
 
 
-def status_stanza(package: DebFacts) -> str:
-    """The stanza of an installed package."""
+def known_conffiles(fields: Mapping[str, str]) -> dict[str, str]:
+    """The conffiles that a stanza of the status lists: path as shipped, and the MD5 of the package's version."""
+    rows = [line.split() for line in fields.get("Conffiles", "").splitlines()]
+    return {row[0].lstrip("/"): row[1] for row in rows if len(row) >= 2}
+
+
+def status_stanza(package: DebFacts, before: Mapping[str, str] = MappingProxyType({})) -> str:
+    """The stanza of an installed package. ``before`` are the conffiles of the version that it is an upgrade of."""
     fields = {**package.fields, "Status": "install ok installed"}
-    if package.conffiles:
-        fields["Conffiles"] = "".join(f"\n /{path} {digest}" for path, digest in package.conffiles)
+    gone = before.keys() - {path for path, _ in package.conffiles}
+    rows = (*package.conffiles, *((path, f"{digest} obsolete") for path, digest in before.items() if path in gone))
+    if rows:
+        fields["Conffiles"] = "".join(f"\n /{path} {text}" for path, text in rows)
     ordered = [name for name in _FIRST if fields.get(name)]
     ordered += [name for name in package.fields if name not in _FIRST]
     return "".join(f"{name}:{'' if fields[name].startswith(chr(10)) else ' '}{fields[name]}\n" for name in ordered)

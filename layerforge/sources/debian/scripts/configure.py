@@ -44,11 +44,12 @@ def configure(
     Raises:
         LayerError: it does not.
     """
-    machine, unpacker = Machine(world), Unpacker(world, contested)
+    machine = Machine(world)
     essential, others = configuration_order(facts)
-    for package in essential:
-        world.unpack(package)
     ordered = [*essential, *others]
+    unpacker = Unpacker(world, ordered, contested)
+    for package in essential:
+        unpacker.spread(package)
     for package in ordered:
         machine.run(package, "preinst", "install")
         unpacker.unpack(package)

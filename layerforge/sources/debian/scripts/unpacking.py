@@ -6,26 +6,35 @@ one that replaces the other has it. A diversion counts from the script that make
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
+from types import MappingProxyType
 
+from layerforge.sources.debian.dpkg import known_conffiles
 from layerforge.sources.debian.ownership import Claimant, refuse_sharing, without_paths
 from layerforge.sources.debian.placement import merge
 from layerforge.sources.debian.rootstate import DebFacts
+from layerforge.sources.debian.scripts.conffiles import restore_conffiles
 from layerforge.sources.debian.scripts.diversions import diversions
 from layerforge.sources.debian.scripts.world import World
 
 
 class Unpacker:
-    """Unpacks packages into ``world``. ``contested`` has the two packages of each path that both keep so far.
+    """Unpacks ``packages`` into ``world``. ``contested`` has the two packages of each path that both keep so far.
 
     ``lost`` has the paths that packages lose after all, by record, with their owners.
     """
 
-    def __init__(self, world: World, contested: Mapping[str, tuple[Claimant, Claimant]]) -> None:
+    def __init__(
+        self, world: World, packages: Iterable[DebFacts], contested: Mapping[str, tuple[Claimant, Claimant]]
+    ) -> None:
         self.lost: dict[str, dict[str, str]] = {}
         self._world = world
         self._present: set[str] = set()
         self._contested = contested
+        known: dict[str, str] = {}
+        for installed in world.facts.values():
+            known |= known_conffiles(installed.fields)
+        self._restored = {package.record: restore_conffiles(package, world, known) for package in packages}
 
     def unpack(self, package: DebFacts) -> None:
         """Unpack ``package``, whose ``preinst`` has been read.
@@ -42,7 +51,16 @@ class Unpacker:
                 self._settle(path, own, rival)
         self._present.add(package.record)
         facts = without_paths(package, self.lost.get(package.record, ()))
-        self._world.unpack(facts, {path: target for path, (target, owner) in listed.items() if owner != package.name})
+        self.spread(facts, {path: target for path, (target, owner) in listed.items() if owner != package.name})
+
+    def spread(self, package: DebFacts, diverted: Mapping[str, str] = MappingProxyType({})) -> None:
+        """Put its files where they belong, but for configuration files that people changed."""
+        self._world.unpack(package, diverted)
+        for path, entry in self._restored[package.record].items():
+            if entry is None:
+                self._world.remove(path)
+            else:
+                self._world.put(path, entry)
 
     def _settle(self, path: str, own: Claimant, rival: Claimant) -> None:
         if rival.does_replace(own):
