@@ -9,6 +9,8 @@
     routes        which request does what
     predicting    the requests about predictions and trainings
     pages         the requests about the server
+    docs          the page for people (docs.html)
+    metrics       what Prometheus reads
     bodies        reading bodies
     requests      what is in them
     answers       JSON answers

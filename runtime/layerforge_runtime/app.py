@@ -17,6 +17,7 @@ from granian.http import HTTP1Settings
 from granian.server.embed import Server
 
 from layerforge_runtime.logs import Log
+from layerforge_runtime.metrics import Metrics
 from layerforge_runtime.pages import Pages
 from layerforge_runtime.predicting import Predicting
 from layerforge_runtime.routes import Routes
@@ -69,7 +70,6 @@ async def _serve(settings: Settings, worker: Worker) -> int:
     for number in _FORWARDED:
         loop.add_signal_handler(number, service.supervisor.forward, number)
 
-    pages = Pages(service, version=settings.cog_version, schema=schema, training=trainer.known, shutdown=shut_down)
     webhooks = Webhooks(
         log,
         settings.limits,
@@ -77,12 +77,22 @@ async def _serve(settings: Settings, worker: Worker) -> int:
         token=settings.webhook_token,
         deny_private=settings.deny_private,
     )
+    metrics = Metrics()
+    pages = Pages(
+        service,
+        webhooks,
+        metrics,
+        version=settings.cog_version,
+        schema=schema,
+        training=trainer.known,
+        shutdown=shut_down,
+    )
     trainer = trainer if trainer.known else service.validator
     endpoints = {
-        "predictions": Predicting(service, service.validator, webhooks, log, settings.limits, "prediction"),
-        "trainings": Predicting(service, trainer, webhooks, log, settings.limits, "training"),
+        "predictions": Predicting(service, service.validator, webhooks, metrics, log, settings.limits, "prediction"),
+        "trainings": Predicting(service, trainer, webhooks, metrics, log, settings.limits, "training"),
     }
-    routes = Routes(log, pages, endpoints)
+    routes = Routes(log, metrics, pages, endpoints)
     server = Server(
         routes,
         address=settings.host,

@@ -6,14 +6,20 @@ from collections.abc import Callable
 from typing import Any
 
 from layerforge_runtime.answers import JSON, send_error, send_json
+from layerforge_runtime.metrics import CONTENT_TYPE, Metrics, read_worker
 from layerforge_runtime.service import Service
+from layerforge_runtime.webhooks import Webhooks
+
+HEALTH = ("STARTING", "READY", "BUSY", "SETUP_FAILED", "DEFUNCT", "UNHEALTHY")
 
 
 class Pages:
-    """``/``, ``/health-check``, ``/openapi.json``, ``/shutdown``.
+    """``/``, ``/health-check``, ``/openapi.json``, ``/metrics``, ``/shutdown``.
 
     Args:
         service: the model.
+        webhooks: what is told to clients.
+        metrics: what has been counted.
         version: shown as Cog's.
         schema: the OpenAPI document as JSON, None if there is none.
         training: whether the model can be trained.
@@ -21,9 +27,20 @@ class Pages:
     """
 
     def __init__(
-        self, service: Service, *, version: str, schema: bytes | None, training: bool, shutdown: Callable[[str], None]
+        self,
+        service: Service,
+        webhooks: Webhooks,
+        metrics: Metrics,
+        *,
+        version: str,
+        schema: bytes | None,
+        training: bool,
+        shutdown: Callable[[str], None],
     ) -> None:
         self._service = service
+        self._webhooks = webhooks
+        self._metrics = metrics
+        self._version = version
         self._schema = schema
         self._shutdown = shutdown
         self._links = {
@@ -58,7 +75,26 @@ class Pages:
         else:
             protocol.response_bytes(200, JSON, self._schema)
 
+    async def metrics(self, _scope: Any, protocol: Any) -> None:
+        """``GET /metrics``."""
+        service, webhooks = self._service, self._webhooks
+        health = {f'status="{each}"': float(each == service.status) for each in HEALTH}
+        delivered = {'result="delivered"': webhooks.sent, 'result="failed"': webhooks.failed}
+        text = self._metrics.render(
+            ("cog_info", "The version of the server.", {f'version="{_escape(self._version)}"': 1}),
+            ("cog_health", "1 for the status that /health-check tells.", health),
+            ("cog_predictions_running", "Predictions that were taken and have not ended.", {"": len(service.running)}),
+            ("cog_slots", "Predictions that can run at a time.", {"": service.slots}),
+            ("cog_webhooks_total", "Requests to webhooks.", delivered),
+            *read_worker(service.worker_pid),
+        )
+        protocol.response_bytes(200, [("content-type", CONTENT_TYPE)], text)
+
     async def stop(self, _scope: Any, protocol: Any) -> None:
         """``POST /shutdown``."""
         send_json(protocol, 200, {})
         self._shutdown("POST /shutdown")
+
+
+def _escape(text: str) -> str:
+    return text.replace("\\", "\\\\").replace('"', '\\"').replace("\n", "\\n")

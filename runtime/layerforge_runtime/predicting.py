@@ -10,6 +10,7 @@ from layerforge_runtime.answers import JSON, send_error, send_json
 from layerforge_runtime.bodies import read_body
 from layerforge_runtime.limits import Limits
 from layerforge_runtime.logs import Log, now
+from layerforge_runtime.metrics import Metrics
 from layerforge_runtime.predictions import Prediction, new_id
 from layerforge_runtime.requests import ALL_EVENTS, Problem, RequestError, parse_request, trace_context
 from layerforge_runtime.service import Service
@@ -37,11 +38,19 @@ class Predicting:
     """
 
     def __init__(
-        self, service: Service, validator: Validator, webhooks: Webhooks, log: Log, limits: Limits, noun: str
+        self,
+        service: Service,
+        validator: Validator,
+        webhooks: Webhooks,
+        metrics: Metrics,
+        log: Log,
+        limits: Limits,
+        noun: str,
     ) -> None:
         self._service = service
         self._validator = validator
         self._webhooks = webhooks
+        self._metrics = metrics
         self._log = log
         self._limits = limits
         self._noun = noun
@@ -82,6 +91,7 @@ class Predicting:
         if named:
             prediction.inputs = inputs
         prediction.upload_url = request.output_file_prefix or ""
+        prediction.finished.add_done_callback(lambda _: self._metrics.prediction_ended(prediction, self._noun))
         trace = trace_context(headers)
         if request.webhook:
             events = ALL_EVENTS if request.webhook_events_filter is None else request.webhook_events_filter

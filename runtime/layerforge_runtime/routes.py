@@ -6,7 +6,9 @@ from collections.abc import Awaitable, Callable
 from typing import Any
 
 from layerforge_runtime.answers import JSON, send_error
+from layerforge_runtime.docs import send_docs
 from layerforge_runtime.logs import Log
+from layerforge_runtime.metrics import Metrics
 from layerforge_runtime.pages import Pages
 from layerforge_runtime.predicting import Predicting
 from layerforge_runtime.requests import RequestError, encode
@@ -18,13 +20,16 @@ Handler = Callable[[Any, Any], Awaitable[None]]
 class Routes:
     """The RSGI application: ``endpoints`` has what makes predictions and trainings, by the first part of the path."""
 
-    def __init__(self, log: Log, pages: Pages, endpoints: dict[str, Predicting]) -> None:
+    def __init__(self, log: Log, metrics: Metrics, pages: Pages, endpoints: dict[str, Predicting]) -> None:
         self._log = log
+        self._metrics = metrics
         self._endpoints = endpoints
         self._table: dict[str, dict[str, Handler]] = {
             "/": {"GET": pages.root},
             "/health-check": {"GET": pages.health},
             "/openapi.json": {"GET": pages.openapi},
+            "/docs": {"GET": send_docs},
+            "/metrics": {"GET": pages.metrics},
             "/shutdown": {"POST": pages.stop},
             **{f"/{name}": {"POST": endpoint.create} for name, endpoint in endpoints.items()},
         }
@@ -45,10 +50,13 @@ class Routes:
             else:
                 send_error(protocol, 404, f"there is nothing at {scope.path}")
         except RequestError as error:
+            self._metrics.request_refused(error.status)
             protocol.response_bytes(error.status, JSON, error.body)
         except Unavailable as error:
+            self._metrics.request_refused(error.status)
             protocol.response_bytes(error.status, JSON, encode({"error": str(error), "status": "failed"}))
         except Exception as error:
+            self._metrics.request_refused(500)
             self._log.error(f"{scope.method} {scope.path}: {type(error).__name__}: {error}")
             send_error(protocol, 500, "internal error; the server's log says more")
 

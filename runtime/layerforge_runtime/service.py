@@ -66,6 +66,16 @@ class Service:
         return "BUSY" if self._health == "READY" and len(self.running) >= self._slots else self._health
 
     @property
+    def slots(self) -> int:
+        """How many predictions can run at a time."""
+        return self._slots
+
+    @property
+    def worker_pid(self) -> int:
+        """The process id of the worker."""
+        return self.supervisor.pid
+
+    @property
     def streaming(self) -> bool:
         """Whether clients may read outputs as they come."""
         ready = self.ready

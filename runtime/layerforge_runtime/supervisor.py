@@ -44,6 +44,10 @@ class Supervisor:
         self._loop.add_signal_handler(signal.SIGCHLD, self._reap)
         self._loop.call_soon(self._reap)  # it may have ended already
 
+    @property
+    def pid(self) -> int:
+        return self._worker.pid
+
     def read_output(self) -> None:
         """Pass on everything that the worker has printed until now."""
         while self._read_pipe():
