@@ -35,7 +35,7 @@ from layerforge.sources.debian.archive import architecture_of
 from layerforge.sources.debian.deb import DebFile
 from layerforge.sources.debian.locking import BASE, RELEASES, lock_packages
 from layerforge.sources.debian.resolve import resolve
-from layerforge.sources.http import download
+from layerforge.sources.download import download
 from layerforge.store import Store, default_home
 from layerforge.workbench import LocalWorkbench
 

@@ -44,7 +44,8 @@ class Options(msgspec.Struct, frozen=True):
 
     ``locked``: the lock must be there and fit. ``schema``: a file with the OpenAPI document, instead of deriving it.
     ``created``: the image's time in seconds since 1970. ``platforms``: which ones to build, instead of cog.yaml's.
-    ``cache``: images whose layers need not be made.
+    ``cache``: images whose layers need not be made. ``offline``: the lock must fit, and the store must have what it
+    names; whoever says so forbids the network besides (``network.py``).
     """
 
     locked: bool = False
@@ -52,6 +53,7 @@ class Options(msgspec.Struct, frozen=True):
     created: int = EPOCH
     platforms: tuple[Platform, ...] = ()
     cache: tuple[CacheSource, ...] = ()
+    offline: bool = False
 
 
 class BuiltModel(msgspec.Struct, frozen=True):
@@ -128,7 +130,7 @@ def build_model(
     schema = load_schema(folder, config, options.schema, reporter)
     certificates = read_site_certificates()
     platforms = choose_platforms(config, options.platforms)
-    lock = lock_model(folder, config, store, reporter, platforms, locked=options.locked)
+    lock = lock_model(folder, config, store, reporter, platforms, locked=options.locked or options.offline)
     states = FileStates(store.root / "states.sqlite")
     try:
         project = scan_project(folder, states, reporter=reporter)
@@ -148,6 +150,10 @@ def build_model(
             reporter.note(f"{platform}:")
         base = load_base(section.image, platform, store, reporter) if section.image else None
         plan = plan_image(config, section, project, runtime, schema, certificates, base)
+        if options.offline:
+            from layerforge.fetch import require_fetched  # what it imports is not needed otherwise
+
+            require_fetched(plan.steps, section, store)
         open_bench = _bench_opener(store, lock, section, folder, reporter, base)
         built = build_image(plan, store, open_bench, options.created, reporter, remote.find)
         images.append(built.image)

@@ -9,6 +9,7 @@
       origins/sha256/…          layers of base images: the repositories that have them
       keys/sha256/…             Step key -> Layer
       materials/sha256/…        downloads, by digest
+      partial/sha256/…          downloads that were cut off, by the digest they shall have
       notes/<topic>/…           small derived facts, by digest of what they derive from
       states.sqlite             state of a project file -> its digest
       uploads/…                 unfinished uploads: the URL where each goes on
@@ -30,6 +31,7 @@ import os
 import shutil
 import tempfile
 import threading
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from io import FileIO
@@ -47,6 +49,9 @@ from layerforge.verify import VerifiedReader
 
 T = TypeVar("T")
 
+_ABANDONED = 14 * 24 * 3600
+"""Seconds after which a download that was cut off is given up."""
+
 _LAYOUT = b'{"imageLayoutVersion":"1.0.0"}'
 _FOLDERS = (
     "blobs/sha256",
@@ -54,6 +59,7 @@ _FOLDERS = (
     "origins/sha256",
     "keys/sha256",
     "materials/sha256",
+    "partial/sha256",
     "notes",
     "uploads",
     "roots",
@@ -310,6 +316,10 @@ class Store:
         """Where a download with this digest lies, or will lie."""
         return self.root / "materials" / "sha256" / digest.hex
 
+    def partial_path(self, digest: Digest) -> Path:
+        """Where a download with this digest is kept until it is whole; whoever writes there holds its key lock."""
+        return self.root / "partial" / "sha256" / digest.hex
+
     def find_note(self, topic: str, digest: Digest) -> bytes | None:
         """A fact derived from the bytes with this digest, if it was kept. ``topic`` names its kind and format."""
         try:
@@ -347,10 +357,17 @@ class Store:
                 self._scratch = None
 
     def _sweep(self) -> None:
-        """Remove what killed processes left: every folder that nobody holds. Called under the lock ``tmp``.
+        """Remove what killed processes left: every folder that nobody holds, and downloads nobody went on with.
+
+        Called under the lock ``tmp``.
 
         Process ids say nothing here: those of containers that share a store repeat.
         """
+        oldest = time.time() - _ABANDONED
+        for path in (self.root / "partial" / "sha256").iterdir():
+            with suppress(OSError):
+                if path.stat().st_mtime < oldest:
+                    path.unlink()
         for path in (self.root / "tmp").iterdir():
             try:
                 handle = os.open(path, os.O_RDONLY | os.O_DIRECTORY)

@@ -21,7 +21,7 @@ from layerforge.sources.base.scan import scan_base
 from layerforge.sources.debian import debian_urls, lock_debian
 from layerforge.sources.debian.facts import TOPIC, decode_facts, encode_facts, read_facts
 from layerforge.sources.debian.rootstate import DebFacts, RootBase
-from layerforge.sources.http import download
+from layerforge.sources.download import download
 from layerforge.sources.interpreters import Interpreter, PythonSource
 from layerforge.sources.local import find_local_wheel
 from layerforge.sources.pythons.archive import archive_urls

@@ -23,7 +23,8 @@ from layerforge.sources.debian.loader import TRIPLETS
 from layerforge.sources.debian.locking import BASE, lock_packages
 from layerforge.sources.debian.mirrors import Mirrors
 from layerforge.sources.debian.resolve import resolve
-from layerforge.sources.http import download, read_url
+from layerforge.sources.download import download
+from layerforge.sources.http import read_url
 from layerforge.store import Store
 
 Chosen = frozenset[tuple[str, str, str]]

@@ -12,6 +12,7 @@ COMMANDS = {
     "copy": "Copy an image to a registry, a folder or a file.",
     "delete": "Delete a tag or an image.",
     "diff": "Tell how two images differ.",
+    "fetch": "Download everything that the lock names, for building offline.",
     "gc": "Remove from the store what has not been used for long.",
     "inspect": "Tell what an image is made of.",
     "lock": "Resolve everything a build needs into pylock.layerforge.toml.",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import nullcontext
 from pathlib import Path
 
 import click
@@ -26,6 +27,7 @@ from layerforge.cli import options
 @options.platform
 @options.base
 @options.locked
+@options.offline
 @options.schema
 def command(
     directory: Path | None,
@@ -38,11 +40,13 @@ def command(
     platforms: tuple[str, ...],
     base: str | None,
     locked: bool,
+    offline: bool,
     schema: Path | None,
 ) -> None:
     """Build an image of the model in DIRECTORY (default: here), and print its manifest digest."""
     from layerforge.cli.terminal import Terminal, print_data
     from layerforge.forge import Options, build_model, default_name, find_project, load_config
+    from layerforge.network import forbid_network
     from layerforge.platforms import parse_platforms
     from layerforge.reference import parse_reference
     from layerforge.remote_cache import choose_sources
@@ -50,6 +54,8 @@ def command(
     from layerforge.sinks.content import parse_name
     from layerforge.store import Store
 
+    if offline and (push or cache):
+        raise click.UsageError("--offline opens no connection: leave --push and --cache-from out")
     sinks = [parse_output(text) for text in outputs]
     caches = [parse_reference(text) for text in cache]
     with Terminal() as terminal:
@@ -60,13 +66,14 @@ def command(
         for sink in targets:
             sink.check(name)
         target = parse_name(name) if push else None
-        known = () if no_remote_cache else choose_sources(caches, target)
-        chosen = Options(locked, schema, options.created_time(), parse_platforms(platforms), known)
+        known = () if no_remote_cache or offline else choose_sources(caches, target)
+        chosen = Options(locked, schema, options.created_time(), parse_platforms(platforms), known, offline)
         store = Store()
         try:
-            built = build_model(folder, config, store, terminal, chosen)
-            for sink in targets:
-                sink.deliver(store, built.manifest, name)
+            with forbid_network() if offline else nullcontext():
+                built = build_model(folder, config, store, terminal, chosen)
+                for sink in targets:
+                    sink.deliver(store, built.manifest, name)
         finally:
             store.close()
     print_data(built.manifest.digest)

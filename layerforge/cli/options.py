@@ -17,6 +17,7 @@ F = TypeVar("F", bound=Callable[..., Any])
 directory = click.argument("directory", required=False, type=click.Path(path_type=Path, file_okay=False))
 config_file = click.option("-f", "--file", "config_name", default="cog.yaml", help="Configuration file to use.")
 locked = click.option("--locked", is_flag=True, help="Fail when the lock is missing or stale; resolve nothing.")
+offline = click.option("--offline", is_flag=True, help="Open no connection; what is missing is an error. See `fetch`.")
 schema = click.option(
     "--openapi-schema",
     "schema",

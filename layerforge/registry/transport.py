@@ -21,6 +21,7 @@ from urllib3.connectionpool import HTTPConnectionPool, HTTPSConnectionPool
 
 from layerforge import __version__
 from layerforge.errors import RegistryError, SourceError
+from layerforge.network import require_network
 from layerforge.reference import Reference
 from layerforge.registry.failures import Unreachable, redact
 
@@ -87,6 +88,7 @@ class Transport:
             Unreachable: no connection, or it broke before the response began.
             LayerforgeError: whatever ``body`` raised; the request was then cut off before its end.
         """
+        require_network(redact(url))
         timeout = urllib3.Timeout(connect=_CONNECT, read=_COMMIT if body and body.size else _ANSWER)
         content: Any = None
         sent = {"User-Agent": f"layerforge/{__version__}", "Accept-Encoding": "identity", **headers}

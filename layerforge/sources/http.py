@@ -10,7 +10,7 @@ from __future__ import annotations
 import functools
 import ssl
 import urllib.request
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -19,14 +19,10 @@ from urllib.parse import unquote, urlsplit, urlunsplit
 import urllib3
 
 from layerforge import __version__
-from layerforge.errors import SourceError, VerificationError
-from layerforge.oci import Digest
-from layerforge.progress import SILENCE, Reporter
+from layerforge.errors import SourceError
+from layerforge.network import require_network
 from layerforge.sources.credentials import find_login
-from layerforge.store import Store
-from layerforge.verify import VerifiedReader
 
-_CHUNK = 1 << 18
 _RETRY = urllib3.Retry(
     total=4, connect=2, backoff_factor=0.3, status_forcelist=(429, 500, 502, 503, 504), raise_on_status=False
 )
@@ -70,12 +66,14 @@ def open_url(url: str, *, headers: dict[str, str] | None = None) -> Iterator[url
     """GET ``url`` (http or https; a ``file`` URL is opened) and give the response, its body unread.
 
     Raises:
-        SourceError: no connection, or a status other than 200 (``error.status`` holds it; 0 without an answer).
+        SourceError: no connection, or a status other than 200, or 206 to a Range (``error.status`` holds it; 0
+            without an answer).
     """
     if url.startswith("file:"):
         with _open_file(url) as answer:
             yield answer
         return
+    require_network(redact(url))
     merged = {**_pool("").headers, **(headers or {})}
     login = find_login(url)
     if login is not None:
@@ -85,7 +83,7 @@ def open_url(url: str, *, headers: dict[str, str] | None = None) -> Iterator[url
     except urllib3.exceptions.HTTPError as error:
         raise _unreachable(url, error) from error
     try:
-        if response.status != 200:
+        if response.status != 200 and not (response.status == 206 and "Range" in merged):
             failure = SourceError(
                 f"the server answered {response.status} {response.reason or ''}".rstrip(), where=redact(url)
             )
@@ -136,49 +134,3 @@ def read_url(url: str, *, limit: int = 256 << 20) -> bytes:
     if len(body) > limit:
         raise SourceError(f"more than {limit:,} bytes", where=redact(url))
     return body
-
-
-def download(
-    store: Store, urls: Sequence[str], digest: Digest, *, size: int = 0, name: str = "", reporter: Reporter = SILENCE
-) -> Path:
-    """The store's verified copy of the file with ``digest``, fetched from the first of ``urls`` that has it.
-
-    ``size`` is in bytes, 0 if unknown. Nothing is fetched when the store has it. A file that is too long, too short or
-    has another digest is discarded and the next URL tried.
-
-    Raises:
-        SourceError: no URL gave the file; the message is the last one's.
-    """
-    path = store.material_path(digest)
-    if path.exists() and (not size or path.stat().st_size == size):
-        return path
-    with store.key_lock(digest):
-        if path.exists() and (not size or path.stat().st_size == size):
-            return path
-        failure: SourceError | None = None
-        for url in urls:
-            try:
-                return _download_one(store, url, digest, size, name, reporter)
-            except SourceError as error:
-                failure = error
-        if getattr(failure, "status", 0) in (404, 410):
-            assert failure is not None
-            failure.hint = "it has vanished from there since it was locked: `layerforge lock` takes what is there now"
-        raise failure or SourceError(f"nowhere to get {name or digest} from", where=name)
-
-
-def _download_one(store: Store, url: str, digest: Digest, size: int, name: str, reporter: Reporter) -> Path:
-    task = f"download {name or digest.short}"
-    with open_url(url) as response, store.write_blob() as blob:
-        reporter.start(task, size or None)
-        reader = VerifiedReader(response, digest, size or None, what=redact(url))
-        try:
-            while chunk := reader.read(_CHUNK):
-                blob.write(chunk)
-                reporter.advance(task, len(chunk))
-        except VerificationError as error:
-            error.hint = "the server gave another file than the one locked; if it was replaced there, lock again"
-            raise
-        path = blob.commit(digest, folder="materials")
-        reporter.finish(task, "downloaded")
-        return path

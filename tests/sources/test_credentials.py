@@ -16,7 +16,7 @@ from layerforge.progress import SILENCE
 from layerforge.request import ProjectFolder
 from layerforge.requirements import parse_requirements
 from layerforge.sources.credentials import Login, find_login, learn_indexes
-from layerforge.sources.http import download
+from layerforge.sources.download import download
 from layerforge.sources.index import lock_packages
 from layerforge.sources.tags import Target
 from layerforge.store import Store

@@ -26,7 +26,7 @@ from layerforge.oci import LINUX_AMD64, LINUX_ARM64, Digest
 from layerforge.progress import SILENCE
 from layerforge.sources.debian import debian_urls, find_mirrors, lock_debian
 from layerforge.sources.debian.mirrors import Mirrors
-from layerforge.sources.http import download
+from layerforge.sources.download import download
 from layerforge.sources.interpreters import Interpreter, PythonSource, host_architecture
 from layerforge.store import Store
 from tests.conftest import require

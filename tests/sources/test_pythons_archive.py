@@ -12,7 +12,7 @@ from layerforge.errors import SourceError
 from layerforge.lock import LockedPython
 from layerforge.oci import LINUX_AMD64, LINUX_ARM64, Digest, Platform
 from layerforge.progress import SILENCE
-from layerforge.sources.http import download
+from layerforge.sources.download import download
 from layerforge.sources.pythons.archive import archive_urls, pin_archive
 from layerforge.sources.pythons.catalogue import Build
 from layerforge.sources.pythons.choice import Obstacle

@@ -18,7 +18,7 @@ from layerforge.platforms import host_platform
 from layerforge.sources.debian import debian_urls, lock_debian
 from layerforge.sources.debian.deb import DebFile, read_entries
 from layerforge.sources.debian.placement import merge_path
-from layerforge.sources.http import download
+from layerforge.sources.download import download
 from layerforge.sources.pythons.catalogue import MACHINES
 from layerforge.store import Store
 from layerforge.validate import validate_image

@@ -20,7 +20,7 @@ from layerforge.sources.debian.control import Package, Relation, describe, is_wi
 from layerforge.sources.debian.deb import DebFile
 from layerforge.sources.debian.index import Index
 from layerforge.sources.debian.mirrors import Mirrors
-from layerforge.sources.http import download
+from layerforge.sources.download import download
 from layerforge.store import Store
 
 Name = tuple[str, str]

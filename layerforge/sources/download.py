@@ -1,0 +1,127 @@
+"""Files by digest, into the store: verified as they arrive, and taken up where a connection or a process broke off."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable
+from pathlib import Path
+
+import urllib3
+
+from layerforge.errors import SourceError, VerificationError
+from layerforge.network import require_network
+from layerforge.oci import Digest
+from layerforge.partial import Partial
+from layerforge.progress import SILENCE, Reporter
+from layerforge.sources.http import open_url, redact
+from layerforge.store import Store
+from layerforge.verify import Source, VerifiedReader
+
+_CHUNK = 1 << 18
+_MOST_CUTS = 20
+"""Connections tried for one file, each of which must have brought something new."""
+
+
+def download(
+    store: Store, urls: Iterable[str], digest: Digest, *, size: int = 0, name: str = "", reporter: Reporter = SILENCE
+) -> Path:
+    """The store's verified copy of the file with ``digest``, fetched from the first of ``urls`` that has it.
+
+    ``size`` is in bytes, 0 if unknown. Nothing is fetched when the store has it, and ``urls`` are not looked at. What
+    an earlier call left unfinished is continued, from whichever URL. A file that is too long or has another digest is
+    discarded and the next URL tried.
+
+    Raises:
+        SourceError: no URL gave the file; the message is the last one's.
+        StoreError: the disk is full.
+    """
+    path = store.material_path(digest)
+    if _is_there(path, size):
+        return path
+    require_network(name or str(digest))
+    with store.key_lock(digest):
+        if _is_there(path, size):
+            return path
+        failure: SourceError | None = None
+        with Partial(store, digest) as partial:
+            for url in urls:
+                try:
+                    return _download_one(partial, url, digest, size, name, reporter)
+                except SourceError as error:
+                    failure = error
+        if getattr(failure, "status", 0) in (404, 410):
+            assert failure is not None
+            failure.hint = "it has vanished from there since it was locked: `layerforge lock` takes what is there now"
+        raise failure or SourceError(f"nowhere to get {name or digest} from", where=name)
+
+
+def _is_there(path: Path, size: int) -> bool:
+    return path.exists() and (not size or path.stat().st_size == size)
+
+
+def _download_one(partial: Partial, url: str, digest: Digest, size: int, name: str, reporter: Reporter) -> Path:
+    task = f"download {name or digest.short}"
+    for _ in range(_MOST_CUTS):
+        start = partial.size
+        try:
+            _continue(partial, url, digest, size, task, reporter)
+            path = partial.commit()
+            reporter.finish(task, "downloaded")
+            return path
+        except VerificationError as error:
+            partial.clear()
+            if not start:  # else what was there may have been wrong: once more, from the beginning
+                error.hint = "the server gave another file than the one locked; if it was replaced there, lock again"
+                raise
+        except SourceError as error:
+            if getattr(error, "status", 0) == 416 and start:
+                partial.clear()
+            elif getattr(error, "status", 0) or partial.size <= start:
+                raise
+    raise SourceError(f"broke off {_MOST_CUTS} times", where=redact(url), hint="check the network, then try again")
+
+
+def _continue(partial: Partial, url: str, digest: Digest, size: int, task: str, reporter: Reporter) -> None:
+    """Fetch what ``partial`` lacks; all of it, old and new, is verified."""
+    headers = {"Range": f"bytes={partial.size}-"} if partial.size else None
+    with open_url(url, headers=headers) as response:
+        if partial.size and not _continues_at(response, partial.size):
+            partial.clear()
+        start, seen = partial.size, 0
+        reporter.start(task, size or None)
+        with partial.open() as before:
+            reader = VerifiedReader(
+                _Joined(before, response, size, redact(url)), digest, size or None, what=redact(url)
+            )
+            while chunk := reader.read(_CHUNK):
+                seen += len(chunk)
+                if seen > start:  # what was there comes first, and chunks do not mix the two
+                    partial.write(chunk)
+                reporter.advance(task, len(chunk))
+
+
+def _continues_at(response: urllib3.BaseHTTPResponse, position: int) -> bool:
+    match = re.match(r"bytes (\d+)-", response.headers.get("Content-Range", ""))
+    return response.status == 206 and match is not None and int(match[1]) == position
+
+
+class _Joined:
+    """A file and the response that continues it, as one source of ``size`` bytes (0 if unknown)."""
+
+    def __init__(self, first: Source, second: Source, size: int, where: str) -> None:
+        self._sources = [first, second]
+        self._left = size
+        self._where = where
+
+    def readinto(self, buffer: memoryview, /) -> int | None:
+        count = self._sources[0].readinto(buffer)
+        if not count and len(self._sources) > 1:
+            self._sources.pop(0)  # for good: the file grows by what comes from the other
+            return self.readinto(buffer)
+        if not count and self._left > 0:
+            raise SourceError(f"broke off {self._left:,} bytes before its end", where=self._where)
+        self._left -= count or 0
+        return count
+
+    def close(self) -> None:
+        """Nothing: both belong to the caller."""
