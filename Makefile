@@ -1,6 +1,6 @@
 # Layerforge. `make help` lists what there is; `make demo` and `make test` set up a fresh Debian machine by themselves.
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-all lint typecheck bench fidelity golden clean venv system
+.PHONY: help demo test test-all lint typecheck bench fidelity corpus golden clean venv system
 
 PYTHON := .venv/bin/python
 PYTEST := $(PYTHON) -m pytest
@@ -38,6 +38,9 @@ bench: venv ## measure against docker build + docker push, and print the ratios
 
 fidelity: venv system ## compare our roots with mmdebstrap's (SETS="trixie/git bookworm/gtk"; needs root)
 	@$(PYTHON) -m tests.fidelity $(SETS)
+
+corpus: venv ## compare the most used packages' layers with uv's trees, and import them (PYTHON_VERSION=3.13 NAMES="numpy")
+	@$(PYTHON) -m tests.corpus $(or $(PYTHON_VERSION),3.13) $(NAMES)
 
 golden: venv ## write the snapshots of the tests anew (look at the difference before you commit it)
 	@$(PYTEST) -m "not slow" --snapshot-update

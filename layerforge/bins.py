@@ -1,31 +1,34 @@
 """Which package is in which layer: pure, and as still as possible from one lock to the next.
 
 A large wheel has a layer of its own; the small ones share :data:`BINS` bins. Changing one small package then makes
-one bin anew and leaves all others as they are, in every registry that has them.
+one bin anew and leaves all others as they are, in every registry that has them. See docs/layers.md.
 """
 
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 import msgspec
 
+from layerforge.budget import DEFAULT, packages_share
 from layerforge.lock import LockedWheel
 
-LARGE = 8 << 20
+LARGE = 2 << 20
 """Bytes (as downloaded) from which a wheel has its own layer.
 
-The hundred small wheels of a usual stack (transformers, scikit-learn, FastAPI, Jupyter and what they need) have 50 MB
-in all: eight bins are then about as large as the smallest layers of their own, so that no change costs more than
-another, and there are few enough layers for a registry to be asked about each of them.
+Only a layer of one wheel is the same in two models that have different sets of packages. docs/layers.md tells what
+was measured with 1 to 8 MiB.
 """
 
 BINS = 8
-"""The number of bins for small wheels."""
+"""The number of bins for small wheels, where the budget allows."""
 
-BUDGET = 64
-"""The most layers that packages may have; overlayfs and Docker allow 127 for the whole image."""
+BUDGET = packages_share(DEFAULT)
+"""The most layers that packages may have, unless cog.yaml says otherwise."""
+
+_HOLD = 4
+"""A wheel must be so many times as large as another to take its layer when there are not enough for both."""
 
 
 def assign_bins(
@@ -33,49 +36,61 @@ def assign_bins(
 ) -> tuple[LockedWheel, ...]:
     """``wheels``, sorted by name, with ``bin`` set: the package's own name, or ``bin.0`` to ``bin.7``.
 
-    No package can be called like the latter. One that ``previous`` has stays where it was, unless its wheel has grown
-    beyond twice :data:`LARGE`, or shrunk below half of it. With more large wheels than ``budget`` has room for, the
-    smallest of them share bins; those with a layer already come first.
-
-    Raises:
-        ValueError: ``budget`` leaves no room for the bins.
+    No package can be called like the latter. A wheel that ``previous`` has stays where it was. A package whose wheel
+    has changed does so too, unless the new one is beyond twice :data:`LARGE`, or below half of it: the layer that it
+    leaves has to be made anew anyway. ``budget`` is the most layers that may come out; where it is too small for all
+    large wheels, the smallest of them share bins, and one that has a layer is counted as :data:`_HOLD` times its size.
     """
-    if budget < BINS:
-        raise ValueError(f"a budget of {budget} layers is too small: the bins alone are {BINS}")
-    before = {wheel.name: wheel.bin for wheel in previous if wheel.bin}
+    before = {wheel.name: wheel for wheel in previous if wheel.bin}
     ordered = sorted(wheels, key=lambda wheel: wheel.name)
-    alone = [wheel for wheel in ordered if _is_alone(wheel, before.get(wheel.name, ""))]
-    alone.sort(key=lambda wheel: (before.get(wheel.name) != wheel.name, -wheel.size, wheel.name))
-    own = {wheel.name for wheel in alone[: budget - BINS]}
-    return tuple(msgspec.structs.replace(wheel, bin=_bin(wheel.name, own, before)) for wheel in ordered)
+    names = bin_names(budget)
+    alone = [wheel for wheel in ordered if _is_alone(wheel, before.get(wheel.name), names)]
+    alone.sort(key=lambda wheel: (-_weigh(wheel, before.get(wheel.name)), wheel.name))
+    own = {wheel.name for wheel in alone[: max(0, budget - len(names))]}
+    return tuple(msgspec.structs.replace(wheel, bin=_bin(wheel.name, own, before, names)) for wheel in ordered)
 
 
 def group_bins(wheels: Iterable[LockedWheel]) -> dict[str, tuple[LockedWheel, ...]]:
-    """The wheels of each bin, both sorted by name: bins of several first, then layers of one wheel, by name."""
+    """The wheels of each layer, both in order: layers of one wheel come first, by name, then the bins.
+
+    What changes more often is further up, so that an engine unpacks less of a new image.
+    """
     groups: dict[str, list[LockedWheel]] = {}
     for wheel in sorted(wheels, key=lambda wheel: wheel.name):
         groups.setdefault(wheel.bin, []).append(wheel)
-    return {name: tuple(groups[name]) for name in sorted(groups, key=lambda name: (not _is_shared(name), name))}
+    return {name: tuple(groups[name]) for name in sorted(groups, key=lambda name: ("." in name, name))}
 
 
-def _is_alone(wheel: LockedWheel, before: str) -> bool:
-    if before == wheel.name:
-        return wheel.size >= LARGE // 2
-    if _is_shared(before):
-        return wheel.size >= LARGE * 2
-    return wheel.size >= LARGE
+def bin_names(budget: int) -> tuple[str, ...]:
+    """The bins there are when packages may have ``budget`` layers: half of them at most, and at least one."""
+    return tuple(f"bin.{index}" for index in range(min(BINS, max(1, budget // 2))))
 
 
-def _bin(name: str, own: set[str], before: dict[str, str]) -> str:
+def choose_bin(name: str, names: Sequence[str]) -> str:
+    """The bin of ``name`` by rendezvous hash: one more or less of ``names`` moves only what must move.
+
+    Source: Thaler and Ravishankar, "A Name-Based Mapping Scheme for Rendezvous", 1996.
+    """
+    return max(names, key=lambda bin_: hashlib.sha256(f"{bin_}/{name}".encode()).digest())
+
+
+def _is_alone(wheel: LockedWheel, before: LockedWheel | None, names: Sequence[str]) -> bool:
+    """Whether ``wheel`` is to have a layer of its own, if there are enough."""
+    if before is None or before.bin not in (*names, before.name):
+        return wheel.size >= LARGE
+    had_one = before.bin == before.name
+    if before.digest == wheel.digest:
+        return had_one
+    return wheel.size >= (LARGE // 2 if had_one else LARGE * 2)
+
+
+def _weigh(wheel: LockedWheel, before: LockedWheel | None) -> int:
+    return wheel.size * _HOLD if before is not None and before.bin == before.name else wheel.size
+
+
+def _bin(name: str, own: set[str], before: dict[str, LockedWheel], names: Sequence[str]) -> str:
     if name in own:
         return name
-    if _is_shared(before.get(name, "")):
-        return before[name]
-    return max(_NAMES, key=lambda bin_: hashlib.sha256(f"{bin_}/{name}".encode()).digest())
-
-
-_NAMES = tuple(f"bin.{index}" for index in range(BINS))
-
-
-def _is_shared(name: str) -> bool:
-    return name in _NAMES
+    if name in before and before[name].bin in names:
+        return before[name].bin
+    return choose_bin(name, names)

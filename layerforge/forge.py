@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import msgspec
 
 from layerforge.base_image import BaseImage
+from layerforge.budget import total_budget, weights_share
 from layerforge.build import build_image
 from layerforge.certificates import read_site_certificates
 from layerforge.config import Config, decode_config, parse_base, refuse_unsupported
@@ -131,24 +132,27 @@ def build_model(
     certificates = read_site_certificates()
     platforms = choose_platforms(config, options.platforms)
     lock = lock_model(folder, config, store, reporter, platforms, locked=options.locked or options.offline)
+    sections = {section.platform: section for section in lock.platforms}
+    chosen = [sections[str(platform)] for platform in platforms]
+    bases = [
+        load_base(section.image, platform, store, reporter) if section.image else None
+        for section, platform in zip(chosen, platforms, strict=True)
+    ]
     states = FileStates(store.root / "states.sqlite")
     try:
-        project = scan_project(folder, states, reporter=reporter)
+        project = scan_project(folder, states, layers=_layers_for_weights(config, chosen, bases), reporter=reporter)
     finally:
         states.close()
     _check_project(project, config)
     if project.ignored:
         reporter.note(f".gitignore leaves out {project.ignored} files; a .dockerignore would decide instead")
     runtime = list_runtime_files()
-    sections = {section.platform: section for section in lock.platforms}
     remote = RemoteCache(options.cache, {}, store, reporter)
     images: list[Image] = []
     made: dict[str, None] = {}
-    for platform in platforms:
-        section = sections[str(platform)]
+    for platform, section, base in zip(platforms, chosen, bases, strict=True):
         if len(platforms) > 1:
             reporter.note(f"{platform}:")
-        base = load_base(section.image, platform, store, reporter) if section.image else None
         plan = plan_image(config, section, project, runtime, schema, certificates, base)
         if options.offline:
             from layerforge.fetch import require_fetched  # what it imports is not needed otherwise
@@ -163,6 +167,15 @@ def build_model(
         manifest, data = assemble_index(images)
         store.put_bytes(data, INDEX)
     return BuiltModel(manifest, config, schema, tuple(made))
+
+
+def _layers_for_weights(config: Config, sections: Sequence[PlatformLock], bases: Sequence[BaseImage | None]) -> int:
+    """How many layers the packages of every platform leave for weights, which all platforms share."""
+    left = []
+    for section, base in zip(sections, bases, strict=True):
+        total = total_budget(config.settings.max_layers, len(base.layers) if base else 0)
+        left.append(weights_share(total, len({wheel.bin for wheel in section.packages})))
+    return min(left)
 
 
 def _bench_opener(

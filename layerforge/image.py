@@ -11,6 +11,7 @@ from datetime import datetime, timezone
 import msgspec
 
 from layerforge.base_image import BaseImage
+from layerforge.budget import MOST_LAYERS
 from layerforge.errors import ImageError
 from layerforge.layers.tar import Layer
 from layerforge.oci import (
@@ -63,9 +64,16 @@ def assemble_image(
     annotations: dict[str, str],
     base: BaseImage | None = None,
 ) -> Image:
-    """Put ``layers`` (bottom first) together, upon those of ``base``. ``created`` is in seconds since 1970."""
+    """Put ``layers`` (bottom first) together, upon those of ``base``. ``created`` is in seconds since 1970.
+
+    Raises:
+        ImageError: there are more layers than engines take.
+    """
     time = format_time(created)
     below = base.layers if base is not None else ()
+    if len(below) + len(layers) > MOST_LAYERS:
+        message = f"{len(below)} layers of the base and {len(layers)} of the model: engines take {MOST_LAYERS} in all"
+        raise ImageError(message, hint="choose a base with fewer layers, or set `layerforge: {max_layers: …}` lower")
     history = tuple(History(created=time, created_by=f"layerforge {named.name}") for named in layers)
     config = ImageConfig(
         created=time,

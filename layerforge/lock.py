@@ -127,7 +127,8 @@ class Wanted(msgspec.Struct, frozen=True):
     ``python`` is the version asked for (``3.13`` or ``3.13.5``), ``provider`` where it shall come from, ``base`` the
     reference of the image at the bottom; both empty for whatever is usual. ``system`` are the names of Debian packages,
     ``packages`` and ``runtime`` the requirements and index options of the model and of Layerforge's server.
-    ``revision`` is that of the rules by which it was resolved. No text holds a password.
+    ``revision`` is that of the rules by which it was resolved. ``max_layers`` is the budget of layers for packages and
+    weights; 0 for the usual one. No text holds a password.
     """
 
     python: str
@@ -137,6 +138,7 @@ class Wanted(msgspec.Struct, frozen=True):
     packages: tuple[str, ...] = ()
     runtime: tuple[str, ...] = ()
     revision: int = 0
+    max_layers: int = 0
 
     @property
     def digest(self) -> Digest:

@@ -67,6 +67,7 @@ def _encode_wanted(wanted: Wanted) -> list[str]:
         "[tool.layerforge.wanted]",
         *(f"{name} = {format_string(getattr(wanted, name))}" for name in ("python", "provider", "base")),
         f"revision = {wanted.revision}",
+        *([f"max_layers = {wanted.max_layers}"] if wanted.max_layers else []),
         *(format_array(name, map(format_string, getattr(wanted, name))) for name in ("system", "packages", "runtime")),
     ]
 
@@ -185,6 +186,7 @@ class _Wanted(msgspec.Struct, forbid_unknown_fields=True):
     system: tuple[str, ...]
     packages: tuple[str, ...]
     runtime: tuple[str, ...]
+    max_layers: int = 0
 
 
 class _Tool(msgspec.Struct, forbid_unknown_fields=True):

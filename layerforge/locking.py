@@ -118,6 +118,8 @@ def _describe_work(previous: Lock | None, touched: Touched, missing: list[str], 
     if not touched.anything:
         return f"resolving packages for {' and '.join(missing)}" if missing else "resolving what is to be upgraded"
     parts = {"Debian packages": touched.system, "Python packages": touched.packages, "the runtime": touched.runtime}
+    if not any(parts.values()):
+        return "the lock is stale: packages are spread over layers again"
     again = "everything" if touched.foundation else " and ".join(name for name, touch in parts.items() if touch)
     return f"the lock is stale: resolving {again} again"
 

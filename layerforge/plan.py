@@ -10,6 +10,7 @@ import msgspec
 
 from layerforge import __version__
 from layerforge.base_image import BaseImage, annotate
+from layerforge.bins import group_bins
 from layerforge.config import Config
 from layerforge.exchange import inherit
 from layerforge.foundation import FoundationRecord, describe_foundation
@@ -22,7 +23,7 @@ from layerforge.layers.runtime import RuntimeRecipe
 from layerforge.layers.standalone import StandaloneRecipe
 from layerforge.layers.step import Step
 from layerforge.layers.tree import TreeFile
-from layerforge.layers.weights import SmallWeightsRecipe, WeightRecipe
+from layerforge.layers.weights import SmallWeightsRecipe, WeightRecipe, place_weights
 from layerforge.layers.wheels import WheelFile, WheelsRecipe
 from layerforge.lock import LockedDeb, LockedWheel, PlatformLock
 from layerforge.oci import ContainerConfig, Digest, Platform, encode
@@ -162,16 +163,13 @@ def _total(debs: Iterable[LockedDeb]) -> int:
 
 
 def _plan_packages(wheels: tuple[LockedWheel, ...], minor: str) -> list[Step]:
-    bins: dict[str, list[LockedWheel]] = {}
-    for wheel in sorted(wheels, key=lambda wheel: wheel.name):
-        bins.setdefault(wheel.bin, []).append(wheel)
     return [
         Step(
             f"packages/{name}",
             WheelsRecipe(wheels=_wheel_files(group), minor=minor),
             size=sum(wheel.size for wheel in group),
         )
-        for name, group in sorted(bins.items())
+        for name, group in group_bins(wheels).items()
     ]
 
 
@@ -181,8 +179,8 @@ def _wheel_files(wheels: Iterable[LockedWheel]) -> tuple[WheelFile, ...]:
 
 def _plan_weights(project: Project) -> list[Step]:
     steps = [
-        Step(f"weights/{w.path}", WeightRecipe(f"src/{w.path}", w.path, w.size, w.mode, w.digest), size=w.size)
-        for w in project.large_weights
+        Step(f"weights/{layer.name}", WeightRecipe(place_weights(layer.files, "src"), layer.digest), size=layer.size)
+        for layer in project.large_weights
     ]
     if project.weights:
         files = tuple(_place(file, "src") for file in project.weights)

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import posixpath
+from collections.abc import Mapping
 
 import msgspec
 
+from layerforge.bins import choose_bin
 from layerforge.oci import Digest
 
 WEIGHT_SUFFIXES = frozenset(
@@ -22,8 +24,8 @@ AMBIGUOUS_SIZE = 1 << 20
 LARGE_SIZE = 16 << 20
 """A file of this many bytes is a weight whatever its name, and has a layer of its own."""
 
-MOST_LAYERS = 40
-"""At most this many weights have a layer of their own, the largest ones."""
+WEIGHT_BINS = 4
+"""The number of layers that large weights share when there are too many of them, where the budget allows."""
 
 
 class ProjectFile(msgspec.Struct, frozen=True):
@@ -39,13 +41,20 @@ class ProjectFile(msgspec.Struct, frozen=True):
     link: str = ""
 
 
-class LargeWeight(msgspec.Struct, frozen=True):
-    """A weight with a layer of its own: ``digest`` is that layer's, not the content's."""
+class WeightLayer(msgspec.Struct, frozen=True):
+    """Large weights in one layer, mostly a single one. ``name`` is that one's path, or a bin's.
 
-    path: str
-    size: int
-    mode: int
+    ``files`` have no digests of their own: ``digest`` is the layer's.
+    """
+
+    name: str
+    files: tuple[ProjectFile, ...]
     digest: Digest
+
+    @property
+    def size(self) -> int:
+        """Bytes of the files in all."""
+        return sum(file.size for file in self.files)
 
 
 class Project(msgspec.Struct, frozen=True):
@@ -53,7 +62,7 @@ class Project(msgspec.Struct, frozen=True):
 
     code: tuple[ProjectFile, ...]
     weights: tuple[ProjectFile, ...]
-    large_weights: tuple[LargeWeight, ...]
+    large_weights: tuple[WeightLayer, ...]
     empty_folders: tuple[str, ...] = ()
     ignored: int = 0
 
@@ -64,3 +73,19 @@ def is_weight(path: str, size: int) -> bool:
     if suffix in WEIGHT_SUFFIXES or size >= LARGE_SIZE:
         return True
     return suffix in AMBIGUOUS_SUFFIXES and size >= AMBIGUOUS_SIZE
+
+
+def group_weights(sizes: Mapping[str, int], layers: int) -> dict[str, tuple[str, ...]]:
+    """Which of the large weights (path to size) share a layer, when weights may have ``layers``: name to paths.
+
+    One layer is left for the small weights. The largest have a layer each, named like them; where there are too many,
+    the smallest share bins, each going to the bin that the hash of its path says.
+    """
+    bins = tuple(f"bin.{index}" for index in range(min(WEIGHT_BINS, (layers - 1) // 2)))
+    ordered = sorted(sizes, key=lambda path: (-sizes[path], path))
+    alone = max(0, layers - 1 - len(bins))
+    groups = {path: [path] for path in ordered[:alone]}
+    for path in ordered[alone:]:
+        if bins:
+            groups.setdefault(choose_bin(path, bins), []).append(path)
+    return {name: tuple(sorted(groups[name])) for name in sorted(groups, key=lambda name: (name in bins, name))}

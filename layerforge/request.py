@@ -28,7 +28,8 @@ class Request(msgspec.Struct, frozen=True):
     ``python`` is the version wanted, as ``3.13`` or ``3.13.5``, ``provider`` where it shall come from (empty:
     anywhere), ``base`` the reference of an image at the bottom (empty: Debian, from its packages). ``system`` are names
     of Debian packages with their lines in the file ``path``. ``local`` are the files and folders of the project that
-    packages are taken from, with their digests; ``project`` is the model's folder.
+    packages are taken from, with their digests; ``project`` is the model's folder. ``max_layers`` is the budget of
+    layers (0: the default).
     """
 
     python: str
@@ -41,6 +42,7 @@ class Request(msgspec.Struct, frozen=True):
     path: str = "cog.yaml"
     local: tuple[tuple[str, Digest], ...] = ()
     project: Path = Path()
+    max_layers: int = 0
 
     @property
     def system_names(self) -> tuple[str, ...]:
@@ -71,6 +73,7 @@ class Request(msgspec.Struct, frozen=True):
             packages=(*map(_without_secrets, self.packages.identity), *self._local_identity),
             runtime=tuple(map(_without_secrets, self.runtime.identity)),
             revision=REVISION,
+            max_layers=self.max_layers,
         )
 
     @property
@@ -105,6 +108,7 @@ def make_request(config: Config, folder: Path, platforms: tuple[Platform, ...], 
         path=config.path,
         local=digest_local(folder, packages),
         project=folder,
+        max_layers=config.settings.max_layers,
     )
 
 

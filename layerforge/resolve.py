@@ -7,6 +7,8 @@ from concurrent.futures import ThreadPoolExecutor
 
 import msgspec
 
+from layerforge.bins import assign_bins
+from layerforge.budget import packages_share, total_budget
 from layerforge.lock import Lock, LockedPython, PlatformLock
 from layerforge.plan import parse_platform
 from layerforge.progress import Reporter
@@ -50,13 +52,14 @@ def resolve(
 
 def _resolve_platform(request: Request, name: str, kept: Kept, store: Store, reporter: Reporter) -> PlatformLock:
     section = kept.section
-    if section is not None and kept.debs and kept.packages and kept.runtime:
+    if section is not None and kept.debs and kept.packages and kept.runtime and kept.layers:
         return section
     if request.base:
         return resolve_upon(request, name, kept, store, reporter)
     platform = parse_platform(name)
     python = section.python if section is not None else _choose_python(request, name, kept, store, reporter)
     minor = python.minor if python.provider == "debian" else ""
+    budget = packages_share(total_budget(request.max_layers))
     release = choose_release(minor) if minor else NEWEST
 
     def lock_system() -> LockedDebian:
@@ -82,7 +85,7 @@ def _resolve_platform(request: Request, name: str, kept: Kept, store: Store, rep
             base=locked.base,
             interpreter=locked.interpreter,
             system=locked.system,
-            packages=packages.result(),
+            packages=assign_bins(packages.result(), kept.bins, budget=budget),
             runtime=runtime.result(),
         )
 

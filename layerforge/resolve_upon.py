@@ -11,6 +11,8 @@ from concurrent.futures import ThreadPoolExecutor
 import msgspec
 
 from layerforge.base_image import BaseImage, list_notices
+from layerforge.bins import assign_bins
+from layerforge.budget import packages_share, total_budget
 from layerforge.errors import LayerforgeError, ResolveError
 from layerforge.lock import LockedBase, LockedDeb, LockedPython, PlatformLock
 from layerforge.oci import Platform
@@ -64,6 +66,7 @@ def resolve_upon(request: Request, name: str, kept: Kept, store: Store, reporter
         library = "musl" if facts.musl else "no C library"
         hint = "the wheels of the index are made for glibc: choose a base on Debian or Ubuntu, such as python:3.12-slim"
         raise ResolveError(f"{request.base} ({facts.name}) has {library}", where=request.path, hint=hint)
+    budget = packages_share(total_budget(request.max_layers, len(foundation.image.layers)))
     section = kept.section
     python = section.python if section else _choose_python(request, foundation, name, kept, store, reporter)
 
@@ -85,7 +88,7 @@ def resolve_upon(request: Request, name: str, kept: Kept, store: Store, reporter
             base=(),
             interpreter=interpreter,
             system=system,
-            packages=packages.result(),
+            packages=assign_bins(packages.result(), kept.bins, budget=budget),
             runtime=runtime.result(),
             image=foundation.locked,
         )

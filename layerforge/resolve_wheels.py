@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from layerforge.bins import assign_bins
 from layerforge.lock import LockedPython, LockedWheel
 from layerforge.oci import Platform
 from layerforge.progress import Reporter
@@ -22,7 +21,7 @@ def lock_wheels(
     *,
     runtime: bool,
 ) -> tuple[LockedWheel, ...]:
-    """The wheels of the model, with their bins, or those of the runtime; ``glibc`` is the minor version below.
+    """The wheels of the model, or those of the runtime; ``glibc`` is the minor version below.
 
     Raises:
         ResolveError: nothing satisfies what is asked for.
@@ -34,5 +33,4 @@ def lock_wheels(
     preferred = kept.preferred_wheels(runtime=runtime)
     task = "resolve the runtime" if runtime else "resolve packages"
     target = Target(python.version, platform, glibc)
-    found = lock_packages(wanted, target, preferred, reporter, project=request.project, task=task)
-    return found if runtime else assign_bins(found, kept.bins)
+    return lock_packages(wanted, target, preferred, reporter, project=request.project, task=task)

@@ -15,12 +15,13 @@ from pathlib import Path
 
 import msgspec
 
+from layerforge.budget import total_budget, weights_share
 from layerforge.errors import SourceError
 from layerforge.ignore import DockerIgnore, GitIgnore, is_never_wanted, keep_weights
-from layerforge.layers.weights import WeightLayout, weight_layout
-from layerforge.oci import Digest
+from layerforge.layers.weights import lay_out_weights, place_weights
+from layerforge.oci import Digest, encode
 from layerforge.progress import SILENCE, Reporter
-from layerforge.project import LARGE_SIZE, MOST_LAYERS, LargeWeight, Project, ProjectFile, is_weight
+from layerforge.project import LARGE_SIZE, Project, ProjectFile, WeightLayer, group_weights, is_weight
 from layerforge.segments import FileState
 from layerforge.states import FileStates
 
@@ -33,25 +34,38 @@ class _Found(msgspec.Struct, frozen=True):
     link: str = ""
 
 
-def scan_project(root: Path, states: FileStates, target: str = "src", *, reporter: Reporter = SILENCE) -> Project:
+def scan_project(
+    root: Path,
+    states: FileStates,
+    target: str = "src",
+    *,
+    layers: int = weights_share(total_budget(), 0),
+    reporter: Reporter = SILENCE,
+) -> Project:
     """List the project in the folder ``root``, which will lie at ``target`` in the image.
+
+    Its weights may have ``layers`` layers.
 
     Raises:
         SourceError: a file cannot be read, its name is not UTF-8, or a link leads to a folder outside.
     """
     found, empty, ignored = _list_files(root, reporter)
     weights = [item for item in found if not item.link and is_weight(item.path, item.status.st_size)]
-    large = sorted((item for item in weights if item.status.st_size >= LARGE_SIZE), key=lambda w: -w.status.st_size)
-    large = large[:MOST_LAYERS]
-    alone = {item.path for item in large}
+    large = {item.path: item for item in weights if item.status.st_size >= LARGE_SIZE}
+    groups = group_weights({path: item.status.st_size for path, item in large.items()}, layers)
+    alone = {path for paths in groups.values() for path in paths}
     kept = {item.path for item in weights}
     with ThreadPoolExecutor(os.cpu_count() or 1) as pool:
-        by_size = list(pool.map(lambda item: _read_large(root, item, target, states, reporter), large))
+
+        def read_group(name: str) -> WeightLayer:
+            return _read_large(root, name, [large[path] for path in groups[name]], target, states, reporter)
+
+        layered = list(pool.map(read_group, groups))
         small = list(pool.map(lambda item: _read_small(root, item, states), (i for i in found if i.path not in alone)))
     return Project(
         code=tuple(file for file in small if file.path not in kept),
         weights=tuple(file for file in small if file.path in kept),
-        large_weights=tuple(sorted(by_size, key=lambda weight: weight.path)),
+        large_weights=tuple(layered),
         empty_folders=tuple(empty),
         ignored=ignored,
     )
@@ -139,29 +153,37 @@ def _read_small(root: Path, item: _Found, states: FileStates) -> ProjectFile:
     state = FileState.of(item.status)
     digest = states.find(state)
     if digest is None:
-        digest = _hash_file(root / item.path, state, hashlib.sha256(), b"", SILENCE, "")
+        hasher = hashlib.sha256()
+        _hash_file(root / item.path, state, hasher, SILENCE, "")
+        digest = Digest.from_hex(hasher.hexdigest())
         states.remember(state, digest)
     return ProjectFile(item.path, state.size, _mode(item.status), digest)
 
 
-def _read_large(root: Path, item: _Found, target: str, states: FileStates, reporter: Reporter) -> LargeWeight:
-    state, mode = FileState.of(item.status), _mode(item.status)
-    layout: WeightLayout = weight_layout(f"{target}/{item.path}", state.size, mode)
-    use = f"layer:{Digest.of(layout.header)}"
-    digest = states.find(state, use)
+def _read_large(
+    root: Path, name: str, items: Sequence[_Found], target: str, states: FileStates, reporter: Reporter
+) -> WeightLayer:
+    """The layer of ``items``, hashed as it will be: header, content, padding."""
+    first, *others = (FileState.of(item.status) for item in items)
+    files = tuple(ProjectFile(item.path, item.status.st_size, _mode(item.status)) for item in items)
+    *before, end = lay_out_weights(place_weights(files, target))
+    use = f"layer:{Digest.of(b''.join(before) + (encode(others) if others else b''))}"
+    digest = states.find(first, use)
     if digest is None:
-        task = f"hash {item.path}"
-        reporter.start(task, state.size)
-        hasher = hashlib.sha256(layout.header)
-        digest = _hash_file(root / item.path, state, hasher, layout.trailer, reporter, task)
-        states.remember(state, digest, use)
+        task = f"hash {name}"
+        reporter.start(task, sum(file.size for file in files))
+        hasher = hashlib.sha256()
+        for item, literal in zip(items, before, strict=True):
+            hasher.update(literal)
+            _hash_file(root / item.path, FileState.of(item.status), hasher, reporter, task)
+        hasher.update(end)
+        digest = Digest.from_hex(hasher.hexdigest())
+        states.remember(first, digest, use, beside=others)
         reporter.finish(task, "read")
-    return LargeWeight(item.path, state.size, mode, digest)
+    return WeightLayer(name, files, digest)
 
 
-def _hash_file(
-    path: Path, state: FileState, hasher: hashlib._Hash, trailer: bytes, reporter: Reporter, task: str
-) -> Digest:
+def _hash_file(path: Path, state: FileState, hasher: hashlib._Hash, reporter: Reporter, task: str) -> None:
     try:
         with path.open("rb", buffering=0) as file:
             buffer = bytearray(_CHUNK)
@@ -177,8 +199,6 @@ def _hash_file(
         raise SourceError(f"cannot be read: {error.strerror}", where=str(path)) from error
     if after != state:
         raise SourceError("changed while it was being read", where=str(path), hint="build again when it is complete")
-    hasher.update(trailer)
-    return Digest.from_hex(hasher.hexdigest())
 
 
 def _mode(status: os.stat_result) -> int:

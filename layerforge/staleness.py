@@ -10,35 +10,42 @@ from layerforge.lock import LockedDeb, LockedWheel, PlatformLock, Wanted
 from layerforge.requirements import normalise_name
 
 _KEYS = {"python": "build.python_version", "provider": "layerforge.python", "base": "layerforge.base"}
+_SHAPES = {"max_layers": "layerforge.max_layers"}
 _LISTS = {"system": "build.system_packages", "packages": "Python requirements", "runtime": "the runtime's requirements"}
 
 
 class Touched(msgspec.Struct, frozen=True):
-    """The parts of a lock that a change touches; ``foundation`` (release, interpreter, base) includes the others."""
+    """The parts of a lock that a change touches; ``foundation`` (release, interpreter, base) includes the others.
+
+    ``layers`` is about which package is in which of them.
+    """
 
     foundation: bool
     system: bool
     packages: bool
     runtime: bool
+    layers: bool = False
 
     @property
     def anything(self) -> bool:
         """Whether the lock is stale."""
-        return self.foundation or self.system or self.packages or self.runtime
+        return self.foundation or self.system or self.packages or self.runtime or self.layers
 
 
-EVERYTHING = Touched(True, True, True, True)
+EVERYTHING = Touched(True, True, True, True, True)
 
 
 def find_touched(old: Wanted, new: Wanted) -> Touched:
     """What must be resolved again when ``new`` is wanted in place of ``old``."""
     foundation = any(getattr(old, name) != getattr(new, name) for name in (*_KEYS, "revision"))
-    return Touched(foundation, *(foundation or getattr(old, name) != getattr(new, name) for name in _LISTS))
+    return Touched(
+        foundation, *(foundation or getattr(old, name) != getattr(new, name) for name in (*_LISTS, *_SHAPES))
+    )
 
 
 def list_differences(old: Wanted, new: Wanted) -> Iterator[str]:
     """What is different, a line each: ``+`` for what was added since the lock was made, ``-`` for what was removed."""
-    for name, key in _KEYS.items():
+    for name, key in (_KEYS | _SHAPES).items():
         before, after = getattr(old, name), getattr(new, name)
         if before != after:
             yield f"{key}: {before or '(none)'} → {after or '(none)'}"
@@ -78,15 +85,16 @@ NO_UPGRADE = Upgrade()
 class Kept(msgspec.Struct, frozen=True):
     """What one platform's section takes over from earlier ones.
 
-    ``section`` is its own earlier one, if release, interpreter and base stay; then ``debs``, ``packages`` and
-    ``runtime`` tell which of its parts stay as they are. ``likely`` has the versions to prefer where something is
-    resolved: the platform's own, or those of another platform.
+    ``section`` is its own earlier one, if release, interpreter and base stay; then ``debs``, ``packages``,
+    ``runtime`` and ``layers`` tell which of its parts stay as they are. ``likely`` has the versions to prefer where
+    something is resolved: the platform's own, or those of another platform.
     """
 
     section: PlatformLock | None = None
     debs: bool = False
     packages: bool = False
     runtime: bool = False
+    layers: bool = False
     likely: PlatformLock | None = None
     upgrade: Upgrade = NO_UPGRADE
 
@@ -130,6 +138,7 @@ def choose_kept(
         debs=stays(touched.system, old.debs),
         packages=stays(touched.packages, old.packages),
         runtime=stays(touched.runtime, old.runtime),
+        layers=not touched.layers,
         likely=likely,
         upgrade=upgrade,
     )

@@ -5,6 +5,7 @@ from __future__ import annotations
 import sqlite3
 import threading
 import time
+from collections.abc import Sequence
 from pathlib import Path
 
 from layerforge.errors import ImageError
@@ -44,9 +45,12 @@ class FileStates:
             pass
         return None
 
-    def remember(self, state: FileState, digest: Digest, use: str = "content") -> None:
-        """Record ``digest`` for a file in ``state``, unless the file changed a moment ago."""
-        if time.time_ns() - max(state.mtime_ns, state.ctime_ns) < _SETTLED_NS:
+    def remember(
+        self, state: FileState, digest: Digest, use: str = "content", *, beside: Sequence[FileState] = ()
+    ) -> None:
+        """Record ``digest`` for a file in ``state``, unless it, or one of those ``beside`` it, changed a moment ago."""
+        newest = max(max(each.mtime_ns, each.ctime_ns) for each in (state, *beside))
+        if time.time_ns() - newest < _SETTLED_NS:
             return
         row = (state.device, state.inode, state.size, state.mtime_ns, state.ctime_ns, use, str(digest))
         try:

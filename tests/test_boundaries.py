@@ -15,6 +15,7 @@ PURE = [
     "layerforge.abi.verdict",
     "layerforge.base_image",
     "layerforge.bins",
+    "layerforge.budget",
     "layerforge.config",
     "layerforge.errors",
     "layerforge.ignore",

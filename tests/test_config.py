@@ -361,7 +361,6 @@ class TestUnsupported:
             ("concurrency:\n  max: 2\n", 2, "concurrency.max: several predictions"),
             ("concurrency: 2\n", 1, "concurrency: several predictions"),
             ("layerforge:\n  compression: zstd\n", 2, "layerforge.compression"),
-            ("layerforge:\n  max_layers: 20\n", 2, "layerforge.max_layers"),
             ("layerforge:\n  ignore: [x]\n", 2, "layerforge.ignore"),
         ],
     )

@@ -1,5 +1,9 @@
 from __future__ import annotations
 
+import pytest
+
+from layerforge.budget import MOST_LAYERS
+from layerforge.errors import ImageError
 from layerforge.image import NamedLayer, assemble_image, format_time
 from layerforge.layers.tar import Layer
 from layerforge.oci import (
@@ -36,6 +40,14 @@ def test_manifest_and_config_agree() -> None:
     assert b'"schemaVersion":2' in image.manifest_bytes
     for named, descriptor in zip(layers, manifest.layers, strict=True):
         assert descriptor.annotations == {KEY_ANNOTATION: named.key, DIFF_ID_ANNOTATION: named.layer.diff_id}
+
+
+def test_more_layers_than_engines_take_are_refused() -> None:
+    layers = tuple(layer(f"weights/{number}") for number in range(MOST_LAYERS))
+    assert len(assemble_image(layers, ContainerConfig(), LINUX_AMD64, 0, {}).layers) == MOST_LAYERS
+    with pytest.raises(ImageError, match=f"engines take {MOST_LAYERS} in all") as caught:
+        assemble_image((*layers, layer("code")), ContainerConfig(), LINUX_AMD64, 0, {})
+    assert "max_layers" in caught.value.hint
 
 
 def test_times_are_rfc_3339() -> None:

@@ -10,6 +10,7 @@ import pytest
 from layerforge.errors import LockError, OutdatedLockError
 from layerforge.forge import load_config
 from layerforge.lock import Lock
+from layerforge.lockfile import decode_lock
 from layerforge.locking import lock_model
 from layerforge.oci import LINUX_AMD64
 from layerforge.progress import SILENCE
@@ -89,6 +90,25 @@ def test_a_debian_package_more_does_not_resolve_python_again(site: Site, store: 
     assert after.platforms[0].packages == before.platforms[0].packages
     changed = {name for name, version in versions(after).items() if versions(before).get(name) != version}
     assert changed == {"htop", "tzdata"}, "htop needs the new tzdata; libjq may stay"
+
+
+def test_another_budget_only_spreads_packages_over_layers_again(site: Site, store: Store, tmp_path: Path) -> None:
+    names = [f"package{index}" for index in range(20)]
+    for name in names:
+        site.add_wheel(name)
+    folder = write_model(tmp_path / "model", f"[{', '.join(names)}]", "[jq]")
+    first = lock(folder, store)
+    site.forget()
+    (folder / "cog.yaml").write_text((folder / "cog.yaml").read_text() + "layerforge: {max_layers: 8}\n")
+    with pytest.raises(LockError, match=r"layerforge\.max_layers: \(none\) → 8"):
+        lock(folder, store, locked=True)
+    second = lock(folder, store)
+    assert (site.debian, site.python) == ([], [])
+    assert versions(second) == versions(first)
+    bins = [{wheel.bin for wheel in made.platforms[0].packages} for made in (first, second)]
+    assert (len(bins[0]), bins[1]) == (8, {"bin.0", "bin.1", "bin.2"})
+    assert decode_lock((folder / NAME).read_bytes(), NAME) == second
+    assert lock(folder, store, locked=True) == second
 
 
 def test_a_version_that_is_gone_is_not_kept(site: Site, store: Store, tmp_path: Path) -> None:

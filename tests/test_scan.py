@@ -1,6 +1,9 @@
 from __future__ import annotations
 
+import io
 import os
+import tarfile
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -8,8 +11,10 @@ import pytest
 
 from layerforge import scan
 from layerforge.errors import SourceError
+from layerforge.layers.weights import WeightRecipe, locate, place_weights
 from layerforge.oci import Digest
 from layerforge.scan import scan_project
+from layerforge.segments import open_segments
 from layerforge.states import FileStates
 
 
@@ -47,15 +52,72 @@ def test_files_are_sorted_and_split(root: Path, states: FileStates) -> None:
         ("weights/config.json", "0o644"),
     ]
     assert [f.path for f in project.weights] == ["weights/small.safetensors"]
-    assert [(f.path, f.size) for f in project.large_weights] == [("big.bin", 17 << 20)]
+    assert [(layer.name, layer.size) for layer in project.large_weights] == [("big.bin", 17 << 20)]
     assert project.empty_folders == ("empty",)
     assert project.code[0].digest == Digest.of(b"x = 1\n")
 
 
+@pytest.fixture
+def many(root: Path, monkeypatch: pytest.MonkeyPatch) -> dict[str, bytes]:
+    """Weights that are large for once, more of them than there are layers."""
+    monkeypatch.setattr(scan, "LARGE_SIZE", 1000)
+    contents = {f"shard-{index:02}.safetensors": os.urandom(1000 + index) for index in range(20)}
+    for name, content in contents.items():
+        (root / name).write_bytes(content)
+    time.sleep(0.1)  # older than the file system's clock can confuse
+    return contents
+
+
+class ProjectBench:
+    """The part of a Workbench that finds the project's files."""
+
+    def __init__(self, root: Path) -> None:
+        self.root = root
+
+    def project_path(self, path: str) -> Path:
+        return self.root / path
+
+
+def test_too_many_weights_share_layers_that_are_not_copied(
+    root: Path, states: FileStates, many: dict[str, bytes]
+) -> None:
+    project = scan_project(root, states, layers=9)
+    assert len(project.large_weights) == 8
+    seen: dict[str, bytes] = {}
+    for layer in project.large_weights:
+        recipe = WeightRecipe(place_weights(layer.files, "src"), layer.digest)
+        made, segments = locate(recipe, ProjectBench(root))  # type: ignore[arg-type]
+        with io.BufferedReader(open_segments(segments)) as stream:
+            data = stream.read()
+        assert Digest.of(data) == layer.digest == made.diff_id == made.descriptor.digest
+        assert len(data) == made.descriptor.size
+        assert sum(len(part.data) for part in segments.parts) < 1600 * len(layer.files) + 1600  # headers and padding
+        with tarfile.open(fileobj=io.BytesIO(data)) as archive:
+            seen |= {member.name: archive.extractfile(member).read() for member in archive}  # type: ignore[union-attr]
+    assert seen == {f"src/{name}": content for name, content in many.items()}
+    shared = [layer for layer in project.large_weights if len(layer.files) > 1]
+    assert all(layer.name.startswith("bin.") for layer in shared)
+
+
+def test_a_shared_layer_is_read_again_when_one_of_its_files_changed(
+    root: Path, states: FileStates, many: dict[str, bytes], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first = scan_project(root, states, layers=9)
+    (layer, *_) = (layer for layer in first.large_weights if len(layer.files) > 2)
+    reads: list[str] = []
+    real = scan._hash_file
+    monkeypatch.setattr(scan, "_hash_file", lambda path, *rest: (reads.append(path.name), real(path, *rest))[1])
+    assert scan_project(root, states, layers=9) == first
+    assert reads == []
+    name = layer.files[-1].path
+    (root / name).write_bytes(bytes(len(many[name])))
+    second = scan_project(root, states, layers=9)
+    assert reads == [file.path for file in layer.files]
+    assert [a.name for a, b in zip(first.large_weights, second.large_weights, strict=True) if a != b] == [layer.name]
+
+
 def test_an_unchanged_file_is_not_read_again(root: Path, states: FileStates, monkeypatch: pytest.MonkeyPatch) -> None:
     (root / "big.safetensors").write_bytes(os.urandom(17 << 20))
-    import time
-
     time.sleep(0.1)  # older than the file system's clock can confuse
     first = scan_project(root, states)
     reads: list[Path] = []

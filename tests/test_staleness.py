@@ -26,6 +26,7 @@ NOTHING = Touched(False, False, False, False)
         ({"packages": ("two", "three")}, Touched(False, False, True, False),
          ["Python requirements: - one", "Python requirements: + three"]),
         ({"packages": ("two", "one")}, Touched(False, False, True, False), ["Python requirements: in another order"]),
+        ({"max_layers": 20}, Touched(False, False, False, False, True), ["layerforge.max_layers: (none) → 20"]),
         ({"runtime": ("granian", "x")}, Touched(False, False, False, True), ["the runtime's requirements: + x"]),
     ],
 )  # fmt: skip
@@ -39,7 +40,9 @@ def test_differences(change: dict[str, str], touched: Touched, lines: list[str])
 
 def test_what_is_not_touched_is_kept() -> None:
     kept = choose_kept(SECTION, None, NOTHING)
-    assert (kept.section, kept.debs, kept.packages, kept.runtime) == (SECTION, True, True, True)
+    assert (kept.section, kept.debs, kept.packages, kept.runtime, kept.layers) == (SECTION, True, True, True, True)
+    kept = choose_kept(SECTION, None, Touched(False, False, False, False, True))
+    assert (kept.debs, kept.packages, kept.runtime, kept.layers) == (True, True, True, False)
     kept = choose_kept(SECTION, None, Touched(False, True, False, False))
     assert (kept.debs, kept.packages) == (False, True)
     assert kept.preferred_debs("trixie") == (DEB,)

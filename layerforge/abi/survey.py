@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import tarfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, BinaryIO, cast
 
@@ -92,18 +92,19 @@ class Surveyor:
         self.seen.names[path] = target
 
 
-def survey_file(path: Path, place: str) -> Surveyed:
-    """The layer that holds only the file ``path`` of this machine, at ``place`` in the image.
+def survey_files(paths: Mapping[str, Path]) -> Surveyed:
+    """The layer that holds only files of this machine, each at its place in the image.
 
     Raises:
-        OSError: it cannot be read.
+        OSError: one cannot be read.
     """
-    seen = Surveyed(files=[place], folders=[place.rpartition("/")[0]])
-    try:
-        elf = read_elf_file(path)
-    except ElfError as error:
-        seen.damaged[place] = str(error)
-    else:
+    seen = Surveyed(files=list(paths), folders=sorted({place.rpartition("/")[0] for place in paths}))
+    for place, path in paths.items():
+        try:
+            elf = read_elf_file(path)
+        except ElfError as error:
+            seen.damaged[place] = str(error)
+            continue
         if elf is not None:
             seen.elves[place] = elf
     return seen

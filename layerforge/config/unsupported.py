@@ -27,7 +27,6 @@ def refuse_unsupported(config: Config) -> tuple[Problem, ...]:
         ("train", config.train, "training", "delete the key to build for predictions only"),
         ("weights", config.weights, "managed weights", "put the files into the project, where they get layers too"),
         ("layerforge.compression", settings.compression, "a choice of compression", "delete the key"),
-        ("layerforge.max_layers", settings.max_layers, "a layer budget", "delete the key"),
         ("layerforge.ignore", settings.ignore, "ignore rules in this file", "write them to .dockerignore"),
     )
     found = [_problem(config, key, f"{key}: {what}: {_LATER}", hint) for key, given, what, hint in rules if given]

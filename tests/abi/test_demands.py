@@ -12,7 +12,7 @@ from layerforge.abi.elf import ElfFile, Undefined
 from layerforge.abi.survey import Surveyed, Surveyor
 from layerforge.errors import ImageError
 from layerforge.layers.tar import TarWriter
-from layerforge.layers.weights import WeightRecipe, locate
+from layerforge.layers.weights import WeightFile, WeightRecipe, locate
 from layerforge.oci import Digest
 from tests.abi.made_libraries import Library, make, survey_paths
 
@@ -84,7 +84,8 @@ def test_a_weight_that_is_a_library_has_demands_too(tmp_path: Path) -> None:
         def project_path(self, name: str) -> Path:
             return path
 
-    recipe = WeightRecipe("src/model.so", "model.so", path.stat().st_size, 0o644, Digest.of(b""))
+    file = WeightFile("src/model.so", "model.so", path.stat().st_size, 0o644)
+    recipe = WeightRecipe((file,), Digest.of(b""))
     layer, _ = locate(recipe, Bench())  # type: ignore[arg-type]
     demands = decode_demands(layer.descriptor.annotations[ANNOTATION])
     assert demands.groups[0].symbols[0].symbols == ("two",)
