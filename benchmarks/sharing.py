@@ -22,7 +22,7 @@ from layerforge import bins
 from layerforge.bins import BUDGET, assign_bins, group_bins
 from layerforge.lock import LockedWheel
 from layerforge.oci import Digest
-from layerforge.sources.index import choose_wheel, list_tags
+from layerforge.sources.tags import choose_wheel, list_tags
 from layerforge.sources.uv import find_program
 
 MODELS = {
