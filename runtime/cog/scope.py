@@ -83,13 +83,22 @@ class MetricRecorder:
 
 
 class Scope:
-    """One prediction: its ``metrics`` and the ``context`` that came with its request."""
+    """One prediction: its ``metrics``, the ``context`` that came with its request, and the request's ``trace``.
 
-    __slots__ = ("context", "metrics")
+    ``trace`` has the headers of W3C Trace Context (``traceparent``, ``tracestate``, ``baggage``) that were sent.
+    """
 
-    def __init__(self, sender: Sender | None = None, context: dict[str, str] | None = None) -> None:
+    __slots__ = ("context", "metrics", "trace")
+
+    def __init__(
+        self,
+        sender: Sender | None = None,
+        context: dict[str, str] | None = None,
+        trace: dict[str, str] | None = None,
+    ) -> None:
         self.metrics = MetricRecorder(sender)
         self.context = context or {}
+        self.trace = trace or {}
 
     def record_metric(self, key: str, value: Any, mode: str | None = None) -> None:
         """Record a metric, as :meth:`MetricRecorder.record` does; None as the value deletes it."""

@@ -21,9 +21,12 @@
     outgoing      requests to other servers
     limits        how much of everything
     validation    inputs against the OpenAPI document
-    service       who may run, and what the worker reports
+    service       who may run, and how a prediction gets to the worker
+    outcomes      what the worker reports about predictions
     predictions   one prediction's state
-    supervisor    the worker process: output, death, end
+    lifecycle     setup, health, a new worker after a crash
+    supervisor    one worker process: output, death, end
+    reaper        ends of processes
     frames        what the two processes say to each other
     files         URLs to files for inputs, files to URLs for outputs
     media         names, types and data URLs

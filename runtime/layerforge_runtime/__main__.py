@@ -5,7 +5,9 @@ import sys
 
 
 def _prepare() -> None:
-    sys.path.insert(0, os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
+    package = os.path.dirname(os.path.abspath(__file__))
+    sys.path.insert(0, os.path.dirname(package))
+    sys.path.append(os.path.join(package, "isolated"))  # for the form of the frames, which the worker has too
     if packages := os.environ.pop("LAYERFORGE_LIBRARY", ""):
         sys.path.append(packages)
 
@@ -17,7 +19,7 @@ if __name__ == "__main__":
 
     settings = read_settings(sys.argv[1:], os.environ)
     # The worker loads the model while this process still imports the HTTP server.
-    worker = spawn_worker(settings.reference)
+    worker = spawn_worker(settings.job)
 
     from layerforge_runtime.app import run
 

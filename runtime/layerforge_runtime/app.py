@@ -48,14 +48,14 @@ async def _serve(settings: Settings, worker: Worker) -> int:
     _check_address(settings)
     schema = _read_schema(settings.schema_path, log)
     document = None if schema is None else msgspec.json.decode(schema, type=dict[str, Any])
-    service = Service(settings, worker, Validator(document), log)
     trainer = Validator(document, "TrainingInput", "TrainingOutput")
+    service = Service(settings, worker, Validator(document), trainer, log)
     stopping = asyncio.Event()
 
     def shut_down(reason: str) -> None:
         if stopping.is_set():
             log.warning(f"{reason} again: exiting at once")
-            service.supervisor.kill("was killed")
+            service.lifecycle.kill("was killed")
             shutil.rmtree(worker.folder, ignore_errors=True)
             os._exit(1)
         log.info(f"{reason}: shutting down")
@@ -68,7 +68,7 @@ async def _serve(settings: Settings, worker: Worker) -> int:
     else:
         loop.add_signal_handler(signal.SIGTERM, log.info, "SIGTERM ignored: waiting for POST /shutdown")
     for number in _FORWARDED:
-        loop.add_signal_handler(number, service.supervisor.forward, number)
+        loop.add_signal_handler(number, service.lifecycle.forward, number)
 
     webhooks = Webhooks(
         log,
@@ -87,10 +87,9 @@ async def _serve(settings: Settings, worker: Worker) -> int:
         training=trainer.known,
         shutdown=shut_down,
     )
-    trainer = trainer if trainer.known else service.validator
     endpoints = {
         "predictions": Predicting(service, service.validator, webhooks, metrics, log, settings.limits, "prediction"),
-        "trainings": Predicting(service, trainer, webhooks, metrics, log, settings.limits, "training"),
+        "trainings": Predicting(service, service.trainer, webhooks, metrics, log, settings.limits, "training"),
     }
     routes = Routes(log, metrics, pages, endpoints)
     server = Server(
@@ -115,8 +114,8 @@ async def _serve(settings: Settings, worker: Worker) -> int:
     deadline = loop.time() + settings.grace
     await service.drain(settings.grace)
     await webhooks.drain(max(deadline - loop.time(), _WEBHOOK_PATIENCE))
-    await asyncio.sleep(_ANSWER_PATIENCE if service.supervisor.ended.is_set() else 0.02)
-    await service.supervisor.stop(_WORKER_PATIENCE)
+    await asyncio.sleep(_ANSWER_PATIENCE if service.lifecycle.ended else 0.02)
+    await service.stop(_WORKER_PATIENCE)
     server.stop()  # type: ignore[no-untyped-call]
     try:
         await asyncio.wait_for(serving, 0.5)

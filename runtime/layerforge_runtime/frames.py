@@ -1,24 +1,20 @@
 """What the server and its worker say to each other, and the server's end of the socket.
 
-A frame is ``u32 length of the head, u64 length of the body, head, body``, big endian; the head is a JSON object whose
-``kind`` says what it is, the body is bytes, where there is any a JSON value. The worker's end is
-``isolated/layerforge_worker/channel.py``.
+The form of a frame is in ``isolated/layerforge_worker/framing.py``, the worker's end in ``channel.py`` beside it.
 
-To the worker: ``predict`` (body: the inputs), ``cancel``, ``stop``. To the server: the structs below.
+To the worker: ``predict`` (body: the inputs), ``cancel``, ``healthcheck``, ``stop``. To the server: the structs below.
 """
 
 from __future__ import annotations
 
 import asyncio
 import socket
-import struct
 from collections import deque
 from collections.abc import Callable
 from typing import Any
 
 import msgspec
-
-PREFIX = struct.Struct(">IQ")
+from layerforge_worker.framing import FrameBuffer, FrameError, pack
 
 Files = dict[str, tuple[str, bool]]
 """Token in the JSON to (path of the file, whether to remove it once it is read)."""
@@ -31,6 +27,7 @@ class Ready(msgspec.Struct, frozen=True, tag_field="kind", tag="ready"):
     slots: int
     asynchronous: bool
     streaming: bool
+    healthcheck: bool
     python: str
     sdk: str
 
@@ -80,56 +77,23 @@ class Failed(msgspec.Struct, frozen=True, tag_field="kind", tag="failed"):
     error: str
 
 
+class Health(msgspec.Struct, frozen=True, tag_field="kind", tag="healthcheck"):
+    """The answer to a ``healthcheck``; ``error`` is empty if the model is well."""
+
+    id: str
+    error: str
+
+
 class Canceled(msgspec.Struct, frozen=True, tag_field="kind", tag="canceled"):
     """A prediction was stopped because the server asked for it."""
 
     id: str
 
 
-Message = Ready | SetupFailed | Output | Log | Metric | Done | Failed | Canceled
+Message = Ready | SetupFailed | Health | Output | Log | Metric | Done | Failed | Canceled
 
 _decode_head = msgspec.json.Decoder(Message).decode
 _encode_head = msgspec.json.Encoder().encode
-
-
-class FrameError(Exception):
-    """The worker sent bytes that are no frame: something in it has written to our socket."""
-
-
-class FrameBuffer:
-    """Bytes as they arrive, cut into frames."""
-
-    def __init__(self) -> None:
-        self._data = bytearray()
-
-    def feed(self, data: bytes) -> list[tuple[Message, bytes]]:
-        """Take ``data``, and return the frames that are complete now.
-
-        Raises:
-            FrameError: a head is not one of the messages.
-        """
-        buffer = self._data
-        buffer += data
-        frames = []
-        position = 0
-        while len(buffer) - position >= PREFIX.size:
-            head_size, body_size = PREFIX.unpack_from(buffer, position)
-            start = position + PREFIX.size
-            end = start + head_size + body_size
-            if head_size > 1 << 28:
-                raise FrameError(f"a frame's head cannot have {head_size} bytes")
-            if len(buffer) < end:
-                break
-            body = start + head_size
-            try:
-                message = _decode_head(memoryview(buffer)[start:body])
-            except msgspec.DecodeError as error:
-                raise FrameError(f"a frame's head cannot be read: {error}") from error
-            frames.append((message, bytes(memoryview(buffer)[body:end])))
-            position = end
-        if position:
-            del buffer[:position]
-        return frames
 
 
 class Channel:
@@ -158,13 +122,11 @@ class Channel:
         self._loop.add_reader(connection.fileno(), self._read)
 
     def send(self, kind: str, body: bytes = b"", **head: Any) -> None:
-        """Send a frame; what the socket does not take at once is sent later, in order."""
-        packed = _encode_head({"kind": kind, **head})
-        prefix = PREFIX.pack(len(packed), len(body)) + packed
-        parts = [prefix + body] if len(body) < 65536 else [prefix, body]
-        idle = not self._unsent
-        self._unsent.extend(map(memoryview, parts))
-        if idle:
+        """Send a frame; what the socket does not take at once is sent later, in order; nothing if it is closed."""
+        if self._socket.fileno() < 0:
+            return
+        self._unsent.extend(map(memoryview, pack(_encode_head({"kind": kind, **head}), body)))
+        if not self._waiting:
             self._write()
 
     def _write(self) -> None:
@@ -192,20 +154,21 @@ class Channel:
             pass
 
     def _read(self) -> bool:
+        buffer = self._buffer
         try:
-            data = self._socket.recv(1 << 20)
+            count = self._socket.recv_into(buffer.room())
         except BlockingIOError:
             return False
         except OSError:
-            data = b""
-        if not data:
+            count = 0
+        if not count:
             return self._stop("closed its connection to the server")
+        buffer.filled(count)
         try:
-            frames = self._buffer.feed(data)
-        except FrameError as error:
+            while (frame := buffer.next()) is not None:
+                self._receive(_decode_head(frame[0]), frame[1])
+        except (FrameError, msgspec.DecodeError) as error:
             return self._stop(f"broke its connection to the server: {error}")
-        for message, body in frames:
-            self._receive(message, body)
         return True
 
     def _stop(self, reason: str) -> bool:

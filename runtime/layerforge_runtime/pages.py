@@ -66,7 +66,7 @@ class Pages:
 
     async def health(self, _scope: Any, protocol: Any) -> None:
         """``GET /health-check``."""
-        send_json(protocol, 200, self._service.health())
+        send_json(protocol, 200, await self._service.health())
 
     async def openapi(self, _scope: Any, protocol: Any) -> None:
         """``GET /openapi.json``."""
@@ -85,6 +85,8 @@ class Pages:
             ("cog_health", "1 for the status that /health-check tells.", health),
             ("cog_predictions_running", "Predictions that were taken and have not ended.", {"": len(service.running)}),
             ("cog_slots", "Predictions that can run at a time.", {"": service.slots}),
+            ("cog_predictions_waiting", "Predictions that wait for a slot.", {"": len(service.waiting)}),
+            ("cog_worker_restarts_total", "Workers that came after the first.", {"": service.lifecycle.restarts}),
             ("cog_webhooks_total", "Requests to webhooks.", delivered),
             *read_worker(service.worker_pid),
         )

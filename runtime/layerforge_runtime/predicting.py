@@ -86,7 +86,9 @@ class Predicting:
         inputs, problems = self._validator.check(inputs)
         if problems:
             raise RequestError(422, problems)
-        prediction = self._service.admit(id or request.id or new_id(), request.created_at or created_at)
+        prediction = self._service.admit(
+            id or request.id or new_id(), request.created_at or created_at, training=self._noun == "training"
+        )
         named = bool(id or request.id)  # only then can anybody ask for it again
         if named:
             prediction.inputs = inputs
@@ -97,7 +99,7 @@ class Predicting:
             events = ALL_EVENTS if request.webhook_events_filter is None else request.webhook_events_filter
             self._webhooks.attach(prediction, request.webhook, frozenset(events), trace)
         # The model's own spans can go on with the trace.
-        started = self._service.start(prediction, inputs, {**trace, **request.context})
+        started = self._service.start(prediction, inputs, request.context, trace)
         if streaming or (named and self._can_stream):
             stream = self._streams.open(prediction)
         if streaming:
@@ -107,7 +109,10 @@ class Predicting:
             self._background(started)
             send_json(protocol, 202, {"id": prediction.id, "status": "starting"})
         else:
-            await started
+            if prediction.turn is None:
+                await started
+            else:  # its client may leave while it waits
+                self._background(started)
             await self._wait(prediction, protocol)
             protocol.response_bytes(200, JSON, prediction.snapshot())
 

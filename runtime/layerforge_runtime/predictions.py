@@ -91,8 +91,12 @@ class Prediction:
         self.folder = ""
         self.upload_url = ""
         self.observers: tuple[Observer, ...] = ()
+        self.has_files = False
+        self.training = False
+        self.turn: asyncio.Future[None] | None = None  # while it waits in the queue
         self.cancel_requested = False
         self.sent = False
+        self.reported = False  # the worker has told its end
         self.fetching: asyncio.Task[dict[str, Any]] | None = None
         self.tail: asyncio.Task[None] | None = None
         self.finished: asyncio.Future[None] = asyncio.get_running_loop().create_future()

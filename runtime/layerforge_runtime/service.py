@@ -1,25 +1,24 @@
-"""Who may run: the model's health, its slots, and what the worker reports about predictions."""
+"""Who may run: slots, the queue, and each prediction's way to the worker and to its end."""
 
 from __future__ import annotations
 
 import asyncio
-import functools
+import itertools
 import os
 import shutil
-from collections.abc import Callable
+from collections import deque
 from typing import Any
 
 import msgspec
 
-from layerforge_runtime.files import FileError, embed, localize
-from layerforge_runtime.frames import Canceled, Done, Failed, Message, Metric, Output, Ready, SetupFailed
-from layerforge_runtime.frames import Log as LogFrame
-from layerforge_runtime.logs import Log, iso_time, now
-from layerforge_runtime.predictions import Logs, Prediction, join_outputs
+from layerforge_runtime.files import FileError, localize
+from layerforge_runtime.frames import Message, Ready
+from layerforge_runtime.lifecycle import Lifecycle
+from layerforge_runtime.logs import Log
+from layerforge_runtime.outcomes import Outcomes
+from layerforge_runtime.predictions import Prediction
 from layerforge_runtime.settings import Settings
 from layerforge_runtime.spawn import Worker
-from layerforge_runtime.supervisor import Supervisor
-from layerforge_runtime.transfers import upload
 from layerforge_runtime.validation import Validator
 
 _encode = msgspec.json.Encoder().encode
@@ -37,43 +36,50 @@ class Unavailable(Exception):
 
 
 class Service:
-    """The model behind the routes. Made and used on the event loop."""
+    """The model behind the routes. Made and used on the event loop.
 
-    def __init__(self, settings: Settings, worker: Worker, validator: Validator, log: Log) -> None:
-        self.validator = validator
+    ``running`` has the predictions that were admitted and have not ended, by id: those with a slot and those that wait
+    for one (``waiting``).
+    """
+
+    def __init__(self, settings: Settings, worker: Worker, validator: Validator, trainer: Validator, log: Log) -> None:
+        self.trainer = trainer if trainer.known else validator
+        self.validator = self.trainer if settings.job.mode == "train" else validator
         self.running: dict[str, Prediction] = {}
-        self.ready: Ready | None = None
+        self.waiting: deque[Prediction] = deque()
+        self.slots = 1
         self.draining = False
         self._settings = settings
         self._log = log
-        self._health = "STARTING"
-        self._setup: dict[str, str] = {"started_at": iso_time(worker.started), "status": "starting"}
-        self._reason = ""
-        self._setup_logs = Logs(settings.limits.log)
-        self._partial = b""
         self._folder = worker.folder
+        self._folders = itertools.count(1)
         self._files: dict[str, str] = {}
-        self._slots = 1
+        self._tasks: set[asyncio.Future[None]] = set()  # the event loop itself keeps weak references only
         self._idle = asyncio.Event()
         self._idle.set()
-        self.supervisor = Supervisor(worker, self)
-        if settings.setup_timeout:
-            asyncio.get_running_loop().call_later(settings.setup_timeout, self._setup_timed_out)
+        self.lifecycle = Lifecycle(settings, worker, log, self)
+        self._outcomes = Outcomes(self, settings, log)
+
+    @property
+    def ready(self) -> Ready | None:
+        """What the worker said when its setup was done."""
+        return self.lifecycle.ready
+
+    @property
+    def free(self) -> int:
+        """How many predictions could start at once."""
+        return self.slots - len(self.running) + len(self.waiting)
 
     @property
     def status(self) -> str:
-        """What ``GET /health-check`` says."""
-        return "BUSY" if self._health == "READY" and len(self.running) >= self._slots else self._health
-
-    @property
-    def slots(self) -> int:
-        """How many predictions can run at a time."""
-        return self._slots
+        """What ``GET /health-check`` says, but for the model's own check."""
+        health = self.lifecycle.health
+        return "BUSY" if health == "READY" and self.free <= 0 else health
 
     @property
     def worker_pid(self) -> int:
         """The process id of the worker."""
-        return self.supervisor.pid
+        return self.lifecycle.supervisor.pid
 
     @property
     def streaming(self) -> bool:
@@ -81,72 +87,101 @@ class Service:
         ready = self.ready
         return self.validator.streaming or (ready is not None and ready.streaming and not self.validator.known)
 
-    def health(self) -> dict[str, Any]:
+    async def health(self) -> dict[str, Any]:
         """The body of ``GET /health-check``."""
+        problem = await self.lifecycle.check_health()
+        life = self.lifecycle
         version = {"cog": self._settings.cog_version}
-        if self.ready:
-            version |= {"python_sdk": self.ready.sdk, "python": self.ready.python}
-        setup = {**self._setup, "logs": self._setup_logs.text()}
-        problem = {"error": self._reason} if self._reason else {}
-        return {"status": self.status, "setup": setup, "version": version, **problem}
+        if life.ready:
+            version |= {"python_sdk": life.ready.sdk, "python": life.ready.python}
+        body: dict[str, Any] = {
+            "status": "UNHEALTHY" if problem else self.status,
+            "setup": {**life.setup, "logs": life.setup_logs.text()},
+            "version": version,
+        }
+        if life.reason:
+            body["error"] = life.reason
+        if problem:
+            body["user_healthcheck_error"] = problem
+        return body
 
-    def admit(self, id: str, created_at: str) -> Prediction:
-        """Give a slot to a new prediction.
+    def admit(self, id: str, created_at: str, *, training: bool = False) -> Prediction:
+        """Give a slot to a new prediction, or a place in the queue.
 
         Raises:
-            Unavailable: the model is not ready, or every slot is taken.
+            Unavailable: the model is not ready, or every slot and every place is taken.
         """
         if self.draining:
             raise Unavailable(503, "The server is shutting down.")
-        if self._health != "READY":
-            raise Unavailable(503, self._reason or NOT_READY)
-        if len(self.running) >= self._slots or id in self.running:
+        if self.lifecycle.health != "READY":
+            raise Unavailable(503, self.lifecycle.reason or NOT_READY)
+        if id in self.running or (self.free <= 0 and len(self.waiting) >= self._settings.max_queue):
             raise Unavailable(409, AT_CAPACITY)
-        prediction = self.running[id] = Prediction(id, created_at, self._settings.limits.log)
+        prediction = Prediction(id, created_at, self._settings.limits.log)
+        prediction.training = training
+        if self.free <= 0:
+            prediction.turn = asyncio.get_running_loop().create_future()
+            self.waiting.append(prediction)
+        self.running[id] = prediction
         self._idle.clear()
         return prediction
 
-    async def start(self, prediction: Prediction, inputs: dict[str, Any], context: dict[str, str]) -> None:
-        """Fetch the files among the inputs, and hand the prediction to the worker."""
+    async def start(
+        self,
+        prediction: Prediction,
+        inputs: dict[str, Any],
+        context: dict[str, str],
+        trace: dict[str, str] | None = None,
+    ) -> None:
+        """Wait for the prediction's turn, fetch the files among its inputs, and hand it to the worker.
+
+        ``trace`` has the headers of W3C Trace Context that came with its request.
+        """
+        if prediction.turn is not None:
+            await prediction.turn
+            if prediction.ended:
+                return
         prediction.start()
-        if self._files:
-            prediction.fetching = asyncio.ensure_future(self._localize(prediction, inputs))
+        prediction.folder = str(next(self._folders))
+        files = dict.fromkeys(self.trainer.urls, "path") if prediction.training else self._files
+        if files:
+            prediction.fetching = asyncio.ensure_future(self._localize(prediction, inputs, files))
             try:
                 inputs = await prediction.fetching
             except asyncio.CancelledError:
                 if not prediction.cancel_requested:
                     raise
-            except FileError as error:
-                self._end(prediction, "failed", error=f"Input validation error: {error}")
+            except (FileError, OSError) as error:
+                self.end(prediction, "failed", error=f"Input validation error: {error}")
                 return
-        if prediction.ended:  # canceled, or the worker died, while files were fetched
+        if prediction.ended:  # the worker died while files were fetched
             return
         if prediction.cancel_requested:
-            self._end(prediction, "canceled")
+            self.end(prediction, "canceled")
             return
         prediction.sent = True
         self._log.debug("prediction started", prediction_id=prediction.id)
-        head = {"id": prediction.id, "context": context, "routed": self._slots > 1}
-        self.supervisor.channel.send("predict", _encode(inputs), **head)
+        head: dict[str, Any] = {"id": prediction.id, "folder": prediction.folder}
+        if self.slots > 1:
+            head["routed"] = True
+        if context:
+            head["context"] = context
+        if trace:
+            head["trace"] = trace
+        if prediction.training:
+            head["training"] = True
+        self.lifecycle.supervisor.channel.send("predict", _encode(inputs), **head)
 
-    async def _localize(self, prediction: Prediction, inputs: dict[str, Any]) -> dict[str, Any]:
-        if not any(isinstance(inputs.get(name), (str, list)) for name in self._files):
+    async def _localize(self, prediction: Prediction, inputs: dict[str, Any], files: dict[str, str]) -> dict[str, Any]:
+        if not any(isinstance(inputs.get(name), (str, list)) for name in files):
             return inputs
-        prediction.folder = os.path.join(self._folder, os.urandom(8).hex())
-        os.mkdir(prediction.folder, 0o700)
-        return await localize(inputs, self._files, prediction.folder, self._settings.terms)
-
-    def _sender(self, prediction: Prediction) -> Callable[[str], str] | None:
-        """What uploads the files of ``prediction``, if they are to be uploaded."""
-        settings = self._settings
-        base = prediction.upload_url or settings.upload_url
-        if not base:
-            return None
-        deny = settings.deny_private and bool(prediction.upload_url)  # the operator's own may be anywhere
-        return functools.partial(upload, base=base, user_agent=settings.user_agent, deny_private=deny)
+        folder = os.path.join(self._folder, prediction.folder)
+        os.mkdir(folder, 0o700)
+        prediction.has_files = True
+        return await localize(inputs, files, folder, self._settings.terms)
 
     def cancel(self, id: str) -> bool:
-        """Stop a running prediction; False if there is none with this id."""
+        """Stop a running or waiting prediction; False if there is none with this id."""
         prediction = self.running.get(id)
         if prediction is None:
             return False
@@ -154,11 +189,10 @@ class Service:
             prediction.cancel_requested = True
             if prediction.fetching is not None:
                 prediction.fetching.cancel()
-            if prediction.sent and self.ready is not None and not prediction.ended:
-                if self.ready.asynchronous:
-                    self.supervisor.channel.send("cancel", id=id)
-                else:
-                    self.supervisor.interrupt()
+            if prediction.turn is not None and not prediction.turn.done():
+                self.end(prediction, "canceled")
+            elif prediction.sent and self.ready is not None:
+                self.lifecycle.supervisor.cancel(id, asynchronous=self.ready.asynchronous)
         return True
 
     async def drain(self, seconds: float) -> None:
@@ -167,129 +201,66 @@ class Service:
         try:
             await asyncio.wait_for(self._idle.wait(), seconds)
         except asyncio.TimeoutError:
-            for prediction in list(self.running.values()):
-                self._end(prediction, "failed", error="The server was shut down before the prediction was done.")
+            self._fail_all("The server was shut down before the prediction was done.")
 
-    # What the supervisor tells.
+    async def stop(self, seconds: float) -> None:
+        """End the worker, after ``seconds`` by force, and remove its files."""
+        await self.lifecycle.stop(seconds)
+        shutil.rmtree(self._folder, ignore_errors=True)
 
-    def worker_says(self, message: Message, body: bytes) -> None:
-        """Take a frame."""
-        if isinstance(message, Ready):
-            self._become_ready(message)
+    def end(self, prediction: Prediction, status: str, *, output: bytes | None = None, error: str = "") -> None:
+        """Take the final state of a prediction, and give its slot to the next one."""
+        if prediction.ended:
             return
-        if isinstance(message, SetupFailed):
-            self._setup_failed(message.error)
-            return
-        prediction = self.running.get(message.id)
-        if prediction is None or prediction.ended:
-            return
-        if isinstance(message, LogFrame):
-            data = message.data.encode()
-            prediction.add_log(data, message.source)
-            self._log.model_output(data, prediction.id)
-        elif isinstance(message, Metric):
-            prediction.record_metric(message.name, message.value, message.mode)
-        elif prediction.tail is None and not getattr(message, "files", None):
-            self._take(prediction, message, body)
-        else:  # files are read or uploaded first, and what follows keeps its place
-            prediction.tail = asyncio.ensure_future(self._take_later(prediction, prediction.tail, message, body))
-
-    async def _take_later(
-        self, prediction: Prediction, before: asyncio.Task[None] | None, message: Message, body: bytes
-    ) -> None:
-        if before is not None:
-            await before
-        if isinstance(message, (Output, Done)) and message.files and not prediction.ended:
-            try:
-                body = await embed(body, message.files, self._sender(prediction))
-            except FileError as error:
-                prediction.error = prediction.error or str(error)
-        self._take(prediction, message, body)
-
-    def _take(self, prediction: Prediction, message: Message, body: bytes) -> None:
-        if isinstance(message, Output):
-            prediction.add_output(body)
-            return
-        if not isinstance(message, (Done, Failed, Canceled)):
-            return
-        # What it printed is in the pipes before its end is in the socket.
-        self.supervisor.read_output()
-        self._end_lines()
-        if isinstance(message, Canceled):
-            self._end(prediction, "canceled")
-        elif isinstance(message, Failed):
-            self._end(prediction, "failed", error=f"Prediction failed: {message.error}")
-        elif prediction.error:
-            self._end(prediction, "failed", error=f"Prediction failed: {prediction.error}")
-        elif message.stream:
-            self._end(prediction, "succeeded", output=join_outputs(prediction.outputs))
-        else:
-            wrap = self.validator.output_is_array and not body.startswith(b"[")
-            self._end(prediction, "succeeded", output=join_outputs([body]) if wrap else body)
-
-    def worker_prints(self, data: bytes) -> None:
-        """Take what came through the pipe: it belongs to setup, or to the prediction that runs alone."""
-        prediction = None
-        if self._setup["status"] == "starting":
-            self._setup_logs.add(data)
-        elif self._slots == 1 and (prediction := next(iter(self.running.values()), None)):
-            prediction.add_log(data)
-        lines, newline, self._partial = (self._partial + data).rpartition(b"\n")
-        if newline:
-            self._log.model_output(lines + newline, prediction.id if prediction else "")
-
-    def _end_lines(self) -> None:
-        if self._partial:
-            self._log.model_output(self._partial + b"\n", next(iter(self.running), "") if self._slots == 1 else "")
-            self._partial = b""
-
-    def worker_ended(self, how: str) -> None:
-        """The process is gone: nothing can run any more."""
-        self._end_lines()
-        if self._setup["status"] == "starting":
-            self._setup_failed(f"the worker {how} during setup")
-        elif self._health == "READY":
-            self._health = "DEFUNCT"
-            self._reason = f"The worker {how}. The model cannot make predictions any more."
-            if not self.draining:
-                self._log.error(f"the worker {how}")
-        for prediction in list(self.running.values()):
-            self._end(prediction, "failed", error=f"Worker crashed: it {how} while it ran this prediction.")
-
-    def _become_ready(self, ready: Ready) -> None:
-        self.supervisor.read_output()
-        self._end_lines()
-        self.ready = ready
-        self._slots = self._settings.max_concurrency or ready.slots
-        if self._slots > 1 and not ready.asynchronous:
-            self._log.warning(f"COG_MAX_CONCURRENCY={self._slots} needs an async run(): one prediction at a time")
-            self._slots = 1
-        self._files = dict.fromkeys(self.validator.urls, "path")
-        self._files |= {name: kind for name, kind in ready.fields.items() if kind != "secret"}
-        self._health = "READY"
-        self._finish_setup("succeeded")
-        self._log.info("ready", slots=self._slots)
-
-    def _setup_failed(self, error: str) -> None:
-        self.supervisor.read_output()
-        self._health = "SETUP_FAILED"
-        self._reason = f"Setup failed: {error}"
-        self._setup_logs.add(f"Setup failed: {error}\n".encode())
-        self._finish_setup("failed")
-        self._log.error(f"setup failed: {error}")
-
-    def _finish_setup(self, status: str) -> None:
-        self._setup |= {"status": status, "completed_at": now()}
-
-    def _setup_timed_out(self) -> None:
-        if self._setup["status"] == "starting":
-            self.supervisor.kill(f"had not finished after {self._settings.setup_timeout:g} seconds (COG_SETUP_TIMEOUT)")
-
-    def _end(self, prediction: Prediction, status: str, *, output: bytes | None = None, error: str = "") -> None:
         self.running.pop(prediction.id, None)
-        if prediction.folder:
-            shutil.rmtree(prediction.folder, ignore_errors=True)
+        if prediction.folder and (prediction.has_files or status != "succeeded"):
+            shutil.rmtree(os.path.join(self._folder, prediction.folder), ignore_errors=True)
         prediction.end(status, output=output, error=error)
         self._log.debug("prediction ended", prediction_id=prediction.id, status=status)
+        if prediction.turn is not None and not prediction.turn.done():
+            self.waiting.remove(prediction)
+            prediction.turn.set_result(None)
+        elif self.waiting:
+            self._admit_waiting()
+        if status == "succeeded":
+            self.lifecycle.settle()
         if not self.running:
             self._idle.set()
+
+    def _admit_waiting(self) -> None:
+        while self.waiting and self.free > 0 and self.lifecycle.health == "READY":
+            turn = self.waiting.popleft().turn
+            if turn is not None:
+                turn.set_result(None)
+
+    def _fail_all(self, error: str, *, waiting: bool = True) -> None:
+        for prediction in list(self.running.values()):
+            if not prediction.reported and (waiting or prediction not in self.waiting):
+                self.end(prediction, "failed", error=error)
+
+    # What the lifecycle tells.
+
+    def model_ready(self, ready: Ready) -> None:
+        """Take predictions from now on."""
+        self._outcomes.end_lines()
+        self.slots = self._settings.max_concurrency or ready.slots
+        if self.slots > 1 and not ready.asynchronous:
+            self._log.warning(f"COG_MAX_CONCURRENCY={self.slots} needs an async run(): one prediction at a time")
+            self.slots = 1
+        self._files = dict.fromkeys(self.validator.urls, "path")
+        self._files |= {name: kind for name, kind in ready.fields.items() if kind != "secret"}
+        self._log.info("ready", slots=self.slots)
+        self._admit_waiting()
+
+    def model_reports(self, message: Message, body: bytes) -> None:
+        """Take a frame about a prediction."""
+        self._outcomes.take(message, body)
+
+    def model_prints(self, data: bytes) -> None:
+        """Take what came through the pipe."""
+        self._outcomes.take_printed(data)
+
+    def model_gone(self, how: str, *, returns: bool) -> None:
+        """The worker is gone: what it ran has failed; what waits goes on if another one ``returns``."""
+        self._outcomes.end_lines()
+        self._fail_all(f"Worker crashed: it {how} while it ran this prediction.", waiting=not returns)

@@ -9,23 +9,31 @@ from typing import NamedTuple
 
 from layerforge_runtime import __version__
 from layerforge_runtime.limits import Limits, Terms, read_limits
+from layerforge_runtime.spawn import Job
 
 GRACE_SECONDS = 8.0
 """How long running predictions may go on after SIGTERM. ``docker stop`` kills after ten seconds."""
+
+RESTARTS = 5
+"""How many crashes in a row are answered with a new worker."""
 
 _SCHEMA_PATHS = (".cog/openapi_schema.json", "/.cog/openapi_schema.json")
 
 
 class Settings(NamedTuple):
-    """``host`` and ``port`` to listen at; ``reference`` is ``file.py:Name``; times are in seconds, 0 for no limit."""
+    """``job`` is what workers do, ``restarts`` how often in a row one is started anew after a crash, ``max_queue`` how
+    many predictions may wait for a slot. Times are in seconds, 0 for no limit.
+    """
 
-    reference: str
+    job: Job
     host: str = "0.0.0.0"
     port: int = 5000
     upload_url: str = ""
     await_explicit_shutdown: bool = False
     setup_timeout: float = 0
     max_concurrency: int = 0
+    max_queue: int = 0
+    restarts: int = RESTARTS
     grace: float = GRACE_SECONDS
     log_level: str = "info"
     log_format: str = "json"
@@ -54,23 +62,26 @@ def read_settings(arguments: Sequence[str], environment: Mapping[str, str]) -> S
         SystemExit: ``--help`` or ``--version`` was given, an argument is wrong, or no model is named.
     """
     options = _parse(arguments) if arguments else {}
-    if options.get("mode") == "train":
-        sys.exit("error: --x-mode train is not implemented yet\nhint: leave it out to serve predictions")
-    reference = environment.get("COG_PREDICT_TYPE_STUB", "")
+    mode = options.get("mode", "predict")
+    trainer = environment.get("COG_TRAIN_TYPE_STUB", "")
+    variable = "COG_TRAIN_TYPE_STUB" if mode == "train" else "COG_PREDICT_TYPE_STUB"
+    reference = environment.get(variable, "")
     if not reference:
         sys.exit(
-            "error: COG_PREDICT_TYPE_STUB is not set, so there is no model to serve\n"
+            f"error: {variable} is not set, so there is no model to serve\n"
             "hint: set it to the file and the name of the class, for example run.py:Runner"
         )
     level = environment.get("COG_LOG_LEVEL", "info").lower()
     return Settings(
-        reference=reference,
+        job=Job(mode, reference, trainer),
         host=options.get("host") or Settings._field_defaults["host"],
         port=_whole(environment, "PORT", 5000, least=0),
         upload_url=options.get("upload_url") or "",
         await_explicit_shutdown=options.get("await_explicit_shutdown") == "true",
         setup_timeout=_whole(environment, "COG_SETUP_TIMEOUT", 0, least=0),
         max_concurrency=_whole(environment, "COG_MAX_CONCURRENCY", 0, least=1),
+        max_queue=_whole(environment, "COG_MAX_QUEUE", 0, least=0),
+        restarts=_whole(environment, "COG_WORKER_RESTARTS", RESTARTS, least=0),
         grace=_whole(environment, "COG_SHUTDOWN_GRACE_SECONDS", int(GRACE_SECONDS), least=0),
         log_level={"warn": "warning"}.get(level, level),
         log_format=environment.get("LOG_FORMAT", "json"),

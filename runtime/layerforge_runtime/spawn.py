@@ -22,17 +22,28 @@ kept = sys.path[:]
 sys.path[:0] = [root, sdk]
 from layerforge_worker.main import main
 sys.path[:] = kept if sdk in kept else [*kept, sdk]
-main(int(arguments[0]), *arguments[1:])
+main(int(arguments[0]), int(arguments[1]), *arguments[2:])
 """
 
 
+class Job(NamedTuple):
+    """What a worker is to do: ``mode`` is "predict" or "train", ``reference`` names the model as ``file.py:Name``,
+    ``trainer`` what trains beside it, if anything does.
+    """
+
+    mode: str
+    reference: str
+    trainer: str = ""
+
+
 class Worker(NamedTuple):
-    """A worker process: its id (and process group), our ends of its socket and of the pipe that takes its output, a
-    folder for files, and when it was started.
+    """A worker process: its id (and process group), our ends of its socket, of the pipe that asks for health checks and
+    of the one that takes its output, a folder for files, and when it was started.
     """
 
     pid: int
     connection: socket.socket
+    control: int
     output: int
     folder: str
     started: float
@@ -45,18 +56,21 @@ def find_sdk() -> str:
     return beside if os.path.isdir(beside) else library
 
 
-def spawn_worker(reference: str) -> Worker:
-    """Start the process that runs the model ``file.py:Name``, in a process group of its own.
+def spawn_worker(job: Job, folder: str = "") -> Worker:
+    """Start the process that does ``job``, in a process group of its own; files go to ``folder``, or to a new one.
 
     Its interpreter is this one, but with the environment and the packages that the model is meant to have.
     """
-    folder = _make_folder()
+    folder = folder or _make_folder()
     ours, theirs = socket.socketpair()
     theirs.set_inheritable(True)
     # One pipe for both: what was printed first comes first, whichever stream it was printed to.
     output, output_end = os.pipe()
+    control_end, control = os.pipe()
+    os.set_inheritable(control_end, True)
     root = os.path.join(os.path.dirname(os.path.abspath(_package)), "isolated")
-    command = [sys.executable, "-c", _BOOTSTRAP, root, find_sdk(), str(theirs.fileno()), reference, folder]
+    descriptors = (str(theirs.fileno()), str(control_end))
+    command = [sys.executable, "-c", _BOOTSTRAP, root, find_sdk(), *descriptors, *job, folder]
     started = time.time()
     pid = os.posix_spawn(
         sys.executable,
@@ -72,7 +86,8 @@ def spawn_worker(reference: str) -> Worker:
     )
     theirs.close()
     os.close(output_end)
-    return Worker(pid, ours, output, folder, started)
+    os.close(control_end)
+    return Worker(pid, ours, control, output, folder, started)
 
 
 def _make_folder() -> str:

@@ -1,19 +1,15 @@
-"""The worker process on the event loop: what it prints, what it says, how it ends; and other processes' ends too.
-
-In a container the server is process 1, to which the kernel gives every orphan: all of them are reaped here, and the
-worker's own status is told apart by its id.
-"""
+"""One worker process on the event loop: what it prints, what it says, how it ends."""
 
 from __future__ import annotations
 
 import asyncio
 import os
-import shutil
 import signal
 from collections.abc import Callable
 from typing import Protocol
 
 from layerforge_runtime.frames import Channel, Message
+from layerforge_runtime.reaper import Reaper, describe_status
 from layerforge_runtime.spawn import Worker
 
 CANCEL_SIGNAL = signal.SIGUSR1
@@ -32,7 +28,7 @@ class Listener(Protocol):
 class Supervisor:
     """Watches over ``worker`` and tells ``listener``. Made and used on the event loop."""
 
-    def __init__(self, worker: Worker, listener: Listener) -> None:
+    def __init__(self, worker: Worker, listener: Listener, reaper: Reaper) -> None:
         self._worker = worker
         self._listener = listener
         self._loop = asyncio.get_running_loop()
@@ -41,8 +37,8 @@ class Supervisor:
         self.channel = Channel(worker.connection, listener.worker_says, self._channel_broken)
         os.set_blocking(worker.output, False)
         self._loop.add_reader(worker.output, self._read_pipe)
-        self._loop.add_signal_handler(signal.SIGCHLD, self._reap)
-        self._loop.call_soon(self._reap)  # it may have ended already
+        os.set_blocking(worker.control, False)
+        reaper.watch(worker.pid, self._worker_ended)
 
     @property
     def pid(self) -> int:
@@ -50,7 +46,7 @@ class Supervisor:
 
     def read_output(self) -> None:
         """Pass on everything that the worker has printed until now."""
-        while self._read_pipe():
+        while not self.ended.is_set() and self._read_pipe():
             pass
 
     def _read_pipe(self) -> bool:
@@ -66,10 +62,22 @@ class Supervisor:
             self._loop.remove_reader(self._worker.output)
         return bool(data)
 
-    def interrupt(self) -> None:
-        """Raise CancelationException in the worker's main thread."""
-        if not self.ended.is_set():
-            os.kill(self._worker.pid, CANCEL_SIGNAL)
+    def cancel(self, id: str, *, asynchronous: bool) -> None:
+        """Stop a prediction; in a synchronous model the signal makes the worker look at what was sent."""
+        self.channel.send("cancel", id=id)
+        if not asynchronous:
+            self.forward(CANCEL_SIGNAL)
+
+    def check_health(self, id: str, *, asynchronous: bool) -> None:
+        """Ask for the model's own health check; a synchronous model may not look at its socket for long."""
+        if asynchronous:
+            self.channel.send("healthcheck", id=id)
+            return
+        try:
+            if not self.ended.is_set():
+                os.write(self._worker.control, f"{id}\n".encode())
+        except OSError:  # full, because a check hangs; or the worker is gone
+            pass
 
     def kill(self, reason: str) -> None:
         """Kill the worker and its process group; ``reason`` is told as the way it ended."""
@@ -82,7 +90,7 @@ class Supervisor:
             os.kill(self._worker.pid, number)
 
     async def stop(self, seconds: float) -> None:
-        """Ask the worker to end, and make it end after ``seconds``; then remove what it leaves."""
+        """Ask the worker to end, and make it end after ``seconds``."""
         self._reason = self._reason or "was stopped"
         self.channel.send("stop")
         steps: tuple[tuple[Callable[[], None], float], ...] = (
@@ -91,15 +99,13 @@ class Supervisor:
             (lambda: self._signal_group(signal.SIGKILL), 5),
         )
         for step, patience in steps:
+            if self.ended.is_set():
+                return
             step()
             try:
                 await asyncio.wait_for(self.ended.wait(), patience)
-                break
             except asyncio.TimeoutError:
                 continue
-        self._signal_group(signal.SIGKILL)  # processes that the model started and left behind
-        self.channel.close()
-        shutil.rmtree(self._worker.folder, ignore_errors=True)
 
     def _signal_group(self, number: int) -> None:
         try:
@@ -113,35 +119,16 @@ class Supervisor:
         # It cannot take predictions any more. It gets a moment to end by itself, and so to tell us how.
         self._loop.call_later(1, lambda: None if self.ended.is_set() else self.kill(reason))
 
-    def _reap(self) -> None:
-        while True:
-            try:
-                pid, status = os.waitpid(-1, os.WNOHANG)
-            except ChildProcessError:
-                return
-            if pid == 0:
-                return
-            if pid == self._worker.pid:
-                self._worker_ended(status)
-
     def _worker_ended(self, status: int) -> None:
+        self._signal_group(signal.SIGKILL)  # processes that the model started and left behind
         self.channel.drain()
         self.read_output()
         self.ended.set()
+        self.channel.close()
+        self._loop.remove_reader(self._worker.output)
+        for descriptor in (self._worker.output, self._worker.control):
+            os.close(descriptor)
         self._listener.worker_ended(self._reason or describe_status(status))
-
-
-def describe_status(status: int) -> str:
-    """A wait status in words."""
-    code = os.waitstatus_to_exitcode(status)
-    if code >= 0:
-        return f"exited with status {code}"
-    try:
-        name = signal.Signals(-code).name
-    except ValueError:
-        name = f"signal {-code}"
-    hint = " (out of memory, perhaps)" if -code == signal.SIGKILL else ""
-    return f"was killed by {name}{hint}"
 
 
 def _handles(pid: int, number: int) -> bool:

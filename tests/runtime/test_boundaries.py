@@ -53,7 +53,18 @@ def test_the_worker_needs_the_standard_library_and_the_sdk_only(path: Path) -> N
 
 @pytest.mark.parametrize("path", [path for path in files(SERVER) if WORKER not in path.parents], ids=lambda p: p.stem)
 def test_the_server_needs_its_two_packages_only(path: Path) -> None:
-    assert imports(path) <= STANDARD | {"layerforge_runtime", "granian", "msgspec"}
+    assert imports(path) <= STANDARD | {"layerforge_runtime", "granian", "msgspec", "layerforge_worker"}
+
+
+def test_of_the_worker_the_server_uses_the_form_of_frames_only() -> None:
+    for path in files(SERVER):
+        if WORKER not in path.parents:
+            modules = {
+                node.module for node in ast.walk(ast.parse(path.read_bytes())) if isinstance(node, ast.ImportFrom)
+            }
+            found = {module for module in modules if module and module.startswith("layerforge_worker")}
+            assert found <= {"layerforge_worker.framing"}, path
+    assert imports(WORKER / "framing.py") <= STANDARD
 
 
 def test_nothing_imports_the_builder() -> None:

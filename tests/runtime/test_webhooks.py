@@ -13,6 +13,7 @@ from tests.runtime.harness import Serve, Server, write_model
 from tests.runtime.web import Received, Web, web_server
 
 MODEL = """
+import os
 import time
 from typing import Any
 from cog import BaseRunner, current_scope
@@ -25,7 +26,7 @@ class Runner(BaseRunner):
         if what == "raise":
             raise ValueError("bad")
         if what == "context":
-            return current_scope().context
+            return [current_scope().context, current_scope().trace, os.environ.get("TRACEPARENT")]
         if what == "sleep":
             time.sleep(pause)
         def items():
@@ -151,8 +152,12 @@ def test_a_canceled_prediction_says_so(server: Server, web: Web) -> None:
 def test_the_trace_reaches_the_model_beside_its_context(server: Server) -> None:
     body = {"input": {"what": "context"}, "context": {"user": "me"}}
     answer = server.request("POST", "/predictions", body, {"traceparent": PARENT, "tracestate": "a=b"})
-    assert answer.json["output"] == {"traceparent": PARENT, "tracestate": "a=b", "user": "me"}
-    assert server.request("POST", "/predictions", body, {"traceparent": "00-x"}).json["output"] == {"user": "me"}
+    assert answer.json["output"] == [{"user": "me"}, {"traceparent": PARENT, "tracestate": "a=b"}, PARENT]
+    assert server.request("POST", "/predictions", body, {"traceparent": "00-x"}).json["output"] == [
+        {"user": "me"},
+        {},
+        None,
+    ]
 
 
 def test_an_empty_webhook_is_none(server: Server) -> None:

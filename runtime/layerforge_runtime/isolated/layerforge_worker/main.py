@@ -3,47 +3,51 @@
 from __future__ import annotations
 
 import os
-import signal
 import socket
 import sys
-from types import FrameType
 from typing import Any
 
 import cog
 from cog.exceptions import CancelationException
 from cog.scope import enter_scope
 
+from .cancel import Canceler
 from .capture import flush_streams, prepare_streams
 from .channel import Channel
-from .model import Model, load_model
+from .health import serve_healthchecks
+from .model import Models, load_model
 from .predict import Prediction, describe, is_stream, print_traceback
 
-CANCEL_SIGNAL = signal.SIGUSR1
 
-
-def main(descriptor: int, reference: str, folder: str) -> None:
+def main(descriptor: int, control: int, mode: str, reference: str, trainer: str, folder: str) -> None:
     """Serve predictions of the model at ``reference`` over the socket ``descriptor`` until the server closes it.
 
-    ``folder`` takes files that hold outputs.
+    ``control`` is a pipe that asks for health checks while a synchronous model is busy. ``mode`` is "predict" or
+    "train", ``trainer`` names what trains in the first mode, or is empty; ``folder`` takes files that hold outputs.
     """
     connection = socket.socket(fileno=descriptor)
-    connection.set_inheritable(False)
+    for each in (descriptor, control):
+        os.set_inheritable(each, False)
     channel = Channel(connection)
     # A process that the model forks must not speak to the server, nor keep the connection open.
     os.register_at_fork(after_in_child=channel.close)
     prepare_streams()
     sys.path[:0] = ["", os.getcwd()]
+    train = mode == "train"
     loop: Any = None
     try:
-        model = load_model(reference)
+        model = load_model(reference, train=train)
         if model.is_async:
             loop = _make_loop()
-        _setup(model, loop)
+        _setup(model.setup(), loop)
     except BaseException as error:
         print_traceback(error)
         flush_streams()
         channel.send("setup_failed", error=describe(error))
         _leave(1)
+    models = Models(model, reference, trainer, train=train)
+    check = model.healthcheck
+    canceler = None if loop else Canceler(channel)  # before the server knows that it may send the signal
     flush_streams()
     channel.send(
         "ready",
@@ -51,22 +55,24 @@ def main(descriptor: int, reference: str, folder: str) -> None:
         slots=model.concurrency,
         asynchronous=model.is_async,
         streaming=model.streaming,
+        healthcheck=check is not None,
         python=sys.version.split()[0],
         sdk=cog.__version__,
     )
-    if loop is None:
-        _serve(channel, model, folder)
+    if canceler is not None:
+        if check is not None:
+            serve_healthchecks(control, check, channel)
+        _serve(channel, models, folder, canceler)
     else:
         from .concurrent import serve
 
-        serve(channel, model, loop, folder)
+        serve(channel, models, loop, folder)
     flush_streams()
 
 
-def _setup(model: Model, loop: Any) -> None:
-    result = model.setup()
+def _setup(result: Any, loop: Any) -> None:
     if hasattr(result, "__await__"):
-        (loop or _make_loop()).run_until_complete(result)
+        (loop or _make_loop()).run_until_complete(_collect(result))
 
 
 def _make_loop() -> Any:
@@ -84,27 +90,25 @@ def _make_loop() -> Any:
     return loop
 
 
-def _serve(channel: Channel, model: Model, folder: str) -> None:
+def _serve(channel: Channel, models: Models, folder: str, canceler: Canceler) -> None:
     """Synchronous code runs on the main thread, which reads the socket itself: no thread has to be woken."""
-    running: list[Prediction] = []
-
-    def cancel(_number: int, _frame: FrameType | None) -> None:
-        if running:
-            raise CancelationException
-
-    signal.signal(CANCEL_SIGNAL, cancel)
     while (frame := channel.receive()) is not None:
         head, body = frame
+        if head["kind"] == "cancel":
+            continue  # its prediction has ended meanwhile
         if head["kind"] != "predict":
             break
-        prediction = Prediction(channel, model, folder, head, body)
-        del frame, body
-        enter_scope(prediction.scope, sole=True)
-        # The signal may come at any instruction: from here to `running.clear()` it ends up in one of the handlers.
+        prediction = Prediction(channel, models, folder, head, body)
+        del frame, head, body
+        prediction.enter(sole=True)
+        # The exception may come at any instruction up to the end of `finally`; it ends up in one of the handlers.
         try:
             try:
-                running.append(prediction)
-                value = prediction.call()
+                canceler.enter(prediction.id)
+                model, setup = prediction.prepare()
+                if setup is not None:
+                    _setup(setup, None)
+                value = prediction.call(model)
                 if hasattr(value, "__await__") or hasattr(value, "__anext__"):
                     value = _make_loop().run_until_complete(_collect(value))
                 streams = is_stream(value)
@@ -112,18 +116,19 @@ def _serve(channel: Channel, model: Model, folder: str) -> None:
                     for item in value:
                         prediction.send_output(item)
             finally:
-                running.clear()
+                canceler.leave()
             if streams:
                 prediction.succeed_stream()
             else:
                 prediction.finish(value)
         except CancelationException:
-            running.clear()  # the signal may have come just before the line above
+            canceler.leave()  # the exception may have come just before the line above
             prediction.cancel()
         except BaseException as error:  # SystemExit too: it ends the prediction, not the worker
             prediction.fail(error)
         value = None
         enter_scope(None, sole=True)
+        prediction.leave()
 
 
 async def _collect(value: Any) -> Any:

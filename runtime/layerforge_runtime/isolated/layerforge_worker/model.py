@@ -1,4 +1,4 @@
-"""The user's class or function: loading it, its ``setup()``, and how it is called."""
+"""The user's class or function: loading it, its ``setup()``, and how it is called; beside it what trains."""
 
 from __future__ import annotations
 
@@ -24,10 +24,12 @@ class Model:
     ``fields`` tells which inputs are files or secrets by their annotation: "path", "file" or "secret".
     """
 
-    def __init__(self, target: Any) -> None:
+    def __init__(self, target: Any, *, train: bool = False) -> None:
         self.target = target
         self.run: Callable[..., Any] = target
-        if not _is_function(target):
+        if train and hasattr(target, "train"):
+            self.run = target.train
+        elif not _is_function(target):
             self.run = getattr(target, "run" if overrides(type(target), "run") else "predict")
         functions = _unwrap(self.run)
         self.is_async = any(is_async(function) for function in functions)
@@ -36,6 +38,12 @@ class Model:
         self.fields = _classify(self.run)
         self.concurrency = max(getattr(function, "__cog_concurrent_max__", 1) for function in functions)
         self.streaming = any(getattr(function, "__cog_streaming__", False) for function in functions)
+
+    @property
+    def healthcheck(self) -> Callable[[], Any] | None:
+        """The model's own check of its health."""
+        check = None if _is_function(self.target) else getattr(self.target, "healthcheck", None)
+        return check if callable(check) else None
 
     def setup(self) -> Any:
         """Call ``setup()``, if there is one; the result may have to be awaited."""
@@ -47,8 +55,42 @@ class Model:
         return setup()
 
 
-def load_model(reference: str) -> Model:
+class Models:
+    """What a worker serves: ``main``, which is set up when it starts, and what trains, from the first training on.
+
+    ``trainer`` names that as ``file.py:Name``; without it, the main model trains if it has ``train()``.
+    """
+
+    def __init__(self, main: Model, reference: str, trainer: str, *, train: bool) -> None:
+        self.main = main
+        self._trainer = main if train else None
+        self._reference = trainer
+        self._shared = not trainer or trainer == reference
+
+    def pick(self, *, training: bool) -> tuple[Model, Any]:
+        """The model for a prediction or a training, and what its setup still has to await.
+
+        Raises:
+            ValueError: the model cannot be trained.
+        """
+        if not training:
+            return self.main, None
+        if self._trainer is not None:
+            return self._trainer, None
+        if not self._shared:
+            trainer = load_model(self._reference, train=True)
+            self._trainer = trainer
+            return trainer, trainer.setup()
+        if not hasattr(self.main.target, "train"):
+            raise ValueError("this model cannot be trained: cog.yaml has no `train`")
+        self._trainer = Model(self.main.target, train=True)
+        return self._trainer, None
+
+
+def load_model(reference: str, *, train: bool = False) -> Model:
     """Import and instantiate ``file.py:Name``; the file is relative to the working directory.
+
+    With ``train`` it is for trainings: a function, or a class with ``train()``.
 
     Raises:
         ImportError: there is no such file.
@@ -58,14 +100,18 @@ def load_model(reference: str) -> Model:
     path, _, name = reference.partition(":")
     module = _import(path)
     if not name:
-        name = "Runner" if hasattr(module, "Runner") else "Predictor"
+        name = "train" if train else "Runner" if hasattr(module, "Runner") else "Predictor"
     if not hasattr(module, name):
         raise AttributeError(f"{path} has no {name!r}: it is named by {reference!r}")
     target = getattr(module, name)
     if not isinstance(target, type):
         if not callable(target):
             raise TypeError(f"{reference} is neither a class nor a function")
-        return Model(target)
+        return Model(target, train=train)
+    if train:
+        if not callable(getattr(target, "train", None)):
+            raise ValueError(f"{name} has no train() method")
+        return Model(target(), train=True)
     runs, predicts = overrides(target, "run"), overrides(target, "predict")
     if runs == predicts:
         raise ValueError(
@@ -97,7 +143,7 @@ def is_async(function: object) -> bool:
 
 
 def _is_function(target: object) -> bool:
-    return not (hasattr(target, "run") or hasattr(target, "predict")) or hasattr(target, "__code__")
+    return hasattr(target, "__code__") or not any(hasattr(target, name) for name in ("run", "predict", "train"))
 
 
 def _unwrap(function: Any) -> list[Any]:

@@ -43,7 +43,7 @@ class Encoder:
             OutputError: something in it has no JSON form, or a file in it does not exist.
         """
         try:
-            text = _dump(value, self._quick)
+            text = _dump_plain(value) if type(value) in _PLAIN else _dump(value, self._quick)
         except (TypeError, ValueError):
             text = ""
         if not text:  # odd keys, NaN, something that can be read only once: look at every value
@@ -132,7 +132,12 @@ class Encoder:
         return target
 
     def _new_path(self, suffix: str) -> str:
+        os.makedirs(self._folder, exist_ok=True)
         return os.path.join(self._folder, f"output-{next(_numbers)}{suffix}")
+
+
+_PLAIN = (str, int, bool, type(None), float)
+_dump_plain = json.JSONEncoder(ensure_ascii=False, allow_nan=False).encode
 
 
 def _dump(value: Any, default: Callable[[Any], Any] | None) -> str:

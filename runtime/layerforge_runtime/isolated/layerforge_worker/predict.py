@@ -5,35 +5,53 @@ from __future__ import annotations
 import os
 import sys
 import traceback
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 from cog.exceptions import CancelationException
-from cog.scope import Scope
+from cog.scope import Scope, enter_scope
 
 from .capture import finish_lines, flush_streams
 from .channel import Channel
 from .inputs import decode_inputs
-from .model import Model
+from .model import Model, Models
 from .outputs import Encoder, OutputError
+from .tracing import enter_trace
 
 
 class Prediction:
-    """A prediction that this worker makes. ``folder`` takes files that hold its outputs."""
+    """A prediction, or a training, that this worker makes. ``folder`` takes files that hold its outputs."""
 
-    def __init__(self, channel: Channel, model: Model, folder: str, head: dict[str, Any], body: bytes) -> None:
+    def __init__(self, channel: Channel, models: Models, folder: str, head: dict[str, Any], body: bytes) -> None:
         self.id: str = head["id"]
-        self.scope = Scope(self._record_metric, head.get("context"))
+        self.scope = Scope(self._record_metric, head.get("context"), head.get("trace"))
+        self._training = bool(head.get("training"))
         self._channel = channel
-        self._model = model
+        self._models = models
         self._body = body
-        self._folder = folder
+        self._folder = f"{folder}/{head['folder']}"
+        self._leave: Callable[[], None] | None = None
 
-    def call(self) -> Any:
+    def enter(self, *, sole: bool) -> None:
+        """Make this the current prediction; ``sole``: of the whole process."""
+        enter_scope(self.scope, sole=sole)
+        if self.scope.trace:
+            self._leave = enter_trace(self.scope.trace, sole=sole)
+
+    def leave(self) -> None:
+        """Undo what :meth:`enter` has done outside of this context."""
+        if self._leave is not None:
+            self._leave()
+
+    def prepare(self) -> tuple[Model, Any]:
+        """The model to call, and what has to be awaited before: a trainer's asynchronous setup."""
+        return self._models.pick(training=self._training)
+
+    def call(self, model: Model) -> Any:
         """Call the model; the result may still have to be awaited or iterated."""
-        inputs = decode_inputs(self._body, self._model.fields)
+        inputs = decode_inputs(self._body, model.fields)
         self._body = b""
-        return self._model.run(**inputs)
+        return model.run(**inputs)
 
     def send_output(self, value: Any) -> None:
         """Send one of several outputs."""
@@ -68,7 +86,7 @@ class Prediction:
     def _end(self, kind: str, body: bytes = b"", **head: Any) -> None:
         finish_lines(self.id)
         flush_streams()
-        self._channel.send(kind, body, id=self.id, **head)
+        self._channel.send_last(kind, body, id=self.id, **head)
 
     def _record_metric(self, name: str, value: Any, mode: str) -> None:
         self._channel.send("metric", id=self.id, name=name, value=value, mode=mode)
