@@ -18,6 +18,7 @@ import msgspec
 
 from layerforge.image import Image, NamedLayer, assemble_image
 from layerforge.layers.kinds import is_compressed, locate_layer, records_demands, write_layer
+from layerforge.layers.remarks import read_remarks
 from layerforge.layers.step import Step, Workbench
 from layerforge.layers.tar import Layer, TarWriter
 from layerforge.memory import bound_heap
@@ -82,10 +83,10 @@ def build_layers(
     keys = {step.name: step.key for step in steps}
     layers = {name: found for name, key in keys.items() if (found := store.find_layer(key))}
     remote = {name: found for name, key in keys.items() if name not in layers and (found := find_elsewhere(key))}
-    for name in layers:
-        reporter.finish(name, "cached")
-    for name in remote:
-        reporter.finish(name, "in registry")
+    for name, layer in layers.items():
+        _tell(name, layer, "cached", reporter)
+    for name, layer in remote.items():
+        _tell(name, layer, "in registry", reporter)
     layers |= remote
     missing = [step for step in steps if step.name not in layers]
     if missing:
@@ -144,7 +145,7 @@ def _make_layer(step: Step, store: Store, bench: Workbench, reporter: Reporter, 
     with store.key_lock(key):
         layer = store.find_layer(key)  # another build may have made it while this one waited
         if layer is not None:
-            reporter.finish(step.name, "cached")
+            _tell(step.name, layer, "cached", reporter)
             return layer
         reporter.start(step.name, step.size or None)
         located = locate_layer(step.recipe, bench)
@@ -154,8 +155,15 @@ def _make_layer(step: Step, store: Store, bench: Workbench, reporter: Reporter, 
         else:
             layer = _write_layer(step, store, bench, stop, reporter)
         store.remember_layer(key, layer)
-    reporter.finish(step.name, format_size(layer.descriptor.size))
+    _tell(step.name, layer, format_size(layer.descriptor.size), reporter)
     return layer
+
+
+def _tell(name: str, layer: Layer, outcome: str, reporter: Reporter) -> None:
+    """Say what became of a step, and what there is to know about its layer, made now or before."""
+    for remark in read_remarks(layer.descriptor.annotations):
+        reporter.warn(remark.text, remark.hint)
+    reporter.finish(name, outcome)
 
 
 def _write_layer(step: Step, store: Store, bench: Workbench, stop: threading.Event, reporter: Reporter) -> Layer:

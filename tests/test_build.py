@@ -6,7 +6,7 @@ import tarfile
 import threading
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import nullcontext
+from contextlib import closing, nullcontext
 from pathlib import Path
 from typing import BinaryIO, cast
 
@@ -15,14 +15,15 @@ import pytest
 
 from layerforge.build import build_image
 from layerforge.errors import SourceError
+from layerforge.image import identify_layer
 from layerforge.layers import kinds
 from layerforge.layers.code import CodeRecipe
 from layerforge.layers.step import Recipe, Step, Workbench
 from layerforge.layers.tar import Layer, TarWriter
 from layerforge.layers.tree import TreeFile
-from layerforge.oci import LINUX_AMD64, ContainerConfig, Descriptor, Digest
+from layerforge.oci import LINUX_AMD64, ContainerConfig, Descriptor, Digest, Manifest, decode
 from layerforge.plan import Plan
-from layerforge.progress import SILENCE
+from layerforge.progress import SILENCE, Silence
 from layerforge.store import Store
 from layerforge.verify import VerifiedReader
 
@@ -77,6 +78,8 @@ def bench(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Bench:
 
     def write_toy(recipe: ToyRecipe, tar: TarWriter, given: Workbench) -> None:
         made.written.append(recipe.inputs[0].short)
+        if Digest.of(b"three") in recipe.inputs:
+            tar.warn("three is much", "take two")
         for digest in recipe.inputs:
             tar.file(digest.short, given.material(digest).read_bytes())
 
@@ -111,6 +114,36 @@ def test_only_what_changed_is_made(store: Store, bench: Bench) -> None:
     build(plan(toy("a", b"one"), toy("b", b"two")), store, bench)
     _, made = build(plan(toy("a", b"one"), toy("b", b"three")), store, bench)
     assert made == ("b",)
+
+
+class Listener(Silence):
+    """Keeps warnings and outcomes."""
+
+    def __init__(self) -> None:
+        self.heard: list[str] = []
+
+    def warn(self, text: str, hint: str = "") -> None:
+        self.heard.append(f"{text}: {hint}")
+
+    def finish(self, task: str, outcome: str) -> None:
+        self.heard.append(outcome)
+
+
+def test_what_there_is_to_know_about_a_layer_is_said_wherever_it_comes_from(
+    store: Store, bench: Bench, tmp_path: Path
+) -> None:
+    steps = plan(toy("a", b"three"))
+    made, kept, remote = Listener(), Listener(), Listener()
+    image = build_image(steps, store, lambda: nullcontext(bench), 0, made).image
+    build_image(steps, store, lambda: nullcontext(bench), 0, kept)
+    (descriptor,) = decode(image.manifest_bytes, Manifest).layers
+    key, layer = identify_layer(descriptor) or (None, None)
+    assert key == steps.steps[0].key
+    with closing(Store(tmp_path / "other")) as other:
+        built = build_image(steps, other, lambda: nullcontext(bench), 0, remote, lambda _: layer)
+        assert built.image.manifest.digest == image.manifest.digest
+    assert [each.heard[0] for each in (made, kept, remote)] == ["three is much: take two"] * 3
+    assert (kept.heard[1], remote.heard[1]) == ("cached", "in registry")
 
 
 def test_a_step_waits_for_those_it_names(store: Store, bench: Bench) -> None:

@@ -53,7 +53,7 @@ def write(recipe: RootRecipe, tar: TarWriter, bench: Workbench) -> None:
     state = root_state(settlement, recipe.release, recipe.architecture, base=base, certificates=recipe.certificates)
     facts = state.settlement.facts
     for warning in state.warnings:
-        bench.reporter.warn(str(warning))
+        tar.warn(str(warning))
     digests = {each.record: digest for each, digest in zip(facts, recipe.debs, strict=True)}
     entries = dict(state.entries)
     for path in list_left_behind(facts, base) if base is not None else ():

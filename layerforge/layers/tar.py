@@ -24,6 +24,7 @@ import msgspec
 from isal import igzip_lib, isal_zlib
 
 from layerforge.errors import LayerError
+from layerforge.layers.remarks import ANNOTATION, Remark, encode_remarks
 from layerforge.oci import LAYER_GZIP, LAYER_TAR, Descriptor, Digest
 
 LEVEL = 1
@@ -218,6 +219,11 @@ class TarWriter:
         self._pending: deque[Future[bytes] | bytes] = deque()
         self._paths: set[str] = set()
         self._directories: set[str] = set()
+        self._remarks: list[Remark] = []
+
+    def warn(self, text: str, hint: str = "") -> None:
+        """Note what people should know about this layer whenever it is used; it goes with the Layer."""
+        self._remarks.append(Remark(text, hint))
 
     # -- entries ---------------------------------------------------------------------------------------------
 
@@ -339,7 +345,10 @@ class TarWriter:
         self._write(padding(size))
 
     def finish(self, annotations: dict[str, str] | None = None) -> Layer:
-        """End the archive and return the Layer. The output is complete when this returns; it is not closed."""
+        """End the archive and return the Layer, whose Descriptor has these ``annotations`` and the warnings.
+
+        The output is complete when this returns; it is not closed.
+        """
         self._write(TRAILER)
         self._flush()
         self._drain(0)
@@ -347,7 +356,10 @@ class TarWriter:
             media_type=LAYER_GZIP if self._compress else LAYER_TAR,
             digest=Digest.from_hex(self._digest.hexdigest()),
             size=self._size,
-            annotations=annotations or {},
+            annotations={
+                **(annotations or {}),
+                **({ANNOTATION: encode_remarks(self._remarks)} if self._remarks else {}),
+            },
         )
         return Layer(descriptor, Digest.from_hex(self._diff_id.hexdigest()))
 

@@ -116,7 +116,7 @@ def _write(wheels: Sequence[WheelFile], prefix: Prefix, minor: str, tar: TarWrit
         for wheel in wheels:
             archive = stack.enter_context(WheelArchive(bench.material(wheel.digest), wheel.filename))
             for path, entry in _plan_wheel(archive, prefix).items():
-                _warn_of_collision(path, entries.get(path), entry, bench)
+                _warn_of_collision(path, entries.get(path), entry, tar)
                 entries[path] = entry
         _check_folders(entries)
         compiler = stack.enter_context(ThreadPoolExecutor(1))
@@ -174,9 +174,9 @@ def _read_text(archive: WheelArchive, name: str) -> str:
         raise archive.error(f"{name} is not UTF-8 text") from error
 
 
-def _warn_of_collision(path: str, before: _Entry | None, entry: _Entry, bench: Workbench) -> None:
+def _warn_of_collision(path: str, before: _Entry | None, entry: _Entry, tar: TarWriter) -> None:
     if before is not None and before.identity != entry.identity:
-        bench.reporter.warn(
+        tar.warn(
             f"{before.label} and {entry.label} both install /{path}, and differently: the latter's is used",
             hint="if one of them replaces the other, require only one of them",
         )

@@ -9,8 +9,9 @@ from types import SimpleNamespace
 
 import pytest
 
+from layerforge.layers.remarks import read_remarks
 from layerforge.layers.root import RootRecipe, write
-from layerforge.layers.tar import TarWriter
+from layerforge.layers.tar import Layer, TarWriter
 from layerforge.oci import Digest
 from layerforge.sources.debian.scripts.capabilities import encode_capabilities
 from tests.debian_samples import FactKeeper, file_member, make_deb, special_member
@@ -49,7 +50,11 @@ def state(tmp_path: Path) -> Iterator[tarfile.TarFile]:
     yield make(tmp_path, "trixie")
 
 
-def make(folder: Path, release: str, warnings: list[str] | None = None) -> tarfile.TarFile:
+def make(folder: Path, release: str) -> tarfile.TarFile:
+    return make_layer(folder, release)[1]
+
+
+def make_layer(folder: Path, release: str) -> tuple[Layer, tarfile.TarFile]:
     data = make_deb({"Package": "base-passwd", "Version": "3"}, BASE, control=CONTROL)
     digest = Digest.of(data)
     (folder / digest.hex).write_bytes(data)
@@ -60,12 +65,11 @@ def make(folder: Path, release: str, warnings: list[str] | None = None) -> tarfi
             compressors=threads,
             facts=keeper.facts,
             material=lambda digest: folder / digest.hex,
-            reporter=SimpleNamespace(warn=(warnings if warnings is not None else []).append),
         )
         writer = TarWriter(output)
         write(RootRecipe((digest,), release, "amd64"), writer, bench)  # type: ignore[arg-type]
-        writer.finish()
-    return tarfile.open(fileobj=io.BytesIO(output.getvalue()))
+        layer = writer.finish()
+    return layer, tarfile.open(fileobj=io.BytesIO(output.getvalue()))
 
 
 def read(tar: tarfile.TarFile, name: str) -> bytes:
@@ -120,8 +124,9 @@ def test_capabilities_as_the_kernel_keeps_them(text: str, value: str | None) -> 
 
 
 def test_what_is_not_done_is_said(tmp_path: Path) -> None:
-    warnings: list[str] = []
-    make(tmp_path, "trixie", warnings).close()
+    layer, tar = make_layer(tmp_path, "trixie")
+    tar.close()
+    warnings = [remark.text for remark in read_remarks(layer.descriptor.annotations)]
     assert warnings == ['base-passwd: its postinst runs "update-unheard-of --all": not done here']
 
 

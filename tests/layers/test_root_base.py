@@ -54,7 +54,6 @@ def make(folder: Path) -> tarfile.TarFile:
             facts=keeper.facts,
             material=lambda digest: folder / digest.hex,
             base_root=lambda: base,
-            reporter=SimpleNamespace(warn=lambda *_: None),
         )
         writer = TarWriter(output)
         write(RootRecipe((digest,), "bookworm", "amd64", Digest.of(b"base")), writer, bench)  # type: ignore[arg-type]

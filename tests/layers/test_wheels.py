@@ -22,6 +22,7 @@ import uv
 
 from layerforge.errors import LayerError, LayerforgeError, VerificationError
 from layerforge.layers import wheels
+from layerforge.layers.remarks import read_remarks
 from layerforge.layers.step import Step
 from layerforge.layers.tar import Layer, TarWriter
 from layerforge.layers.wheels import WheelFile, WheelsRecipe, list_wheel_paths, write_private_wheels
@@ -39,15 +40,7 @@ class FakeBench:
     def __init__(self, files: dict[Digest, Path], executor: Executor) -> None:
         self.compressors = executor
         self.files = files
-        self.warnings: list[str] = []
         self.batches: list[int] = []
-
-    @property
-    def reporter(self) -> FakeBench:
-        return self
-
-    def warn(self, text: str, hint: str = "") -> None:
-        self.warnings.append(text)
 
     def material(self, digest: Digest) -> Path:
         return self.files[digest]
@@ -299,7 +292,7 @@ def test_equal_files_of_two_wheels_are_written_once(make: Make) -> None:
     two = make_wheel("two", files={"space/__init__.py": b"", "space/two.py": b""})
     made = make(one, two)
     assert {f"{SITE}/space/{name}.py" for name in ("__init__", "one", "two")} <= set(made.files)
-    assert made.bench.warnings == []
+    assert read_remarks(made.layer.descriptor.annotations) == ()
 
 
 def test_different_files_under_one_path_are_told(make: Make) -> None:
@@ -307,9 +300,9 @@ def test_different_files_under_one_path_are_told(make: Make) -> None:
     two = make_wheel("two", files={"shared/__init__.py": b"2\n"})
     made = make(one, two)
     assert made.files[f"{SITE}/shared/__init__.py"] == b"2\n"
-    assert made.bench.warnings == [
-        f"wheel0 and wheel1 both install /{SITE}/shared/__init__.py, and differently: the latter's is used"
-    ]
+    (remark,) = read_remarks(made.layer.descriptor.annotations)
+    told = f"wheel0 and wheel1 both install /{SITE}/shared/__init__.py, and differently: the latter's is used"
+    assert remark.text == told and remark.hint
 
 
 def test_a_file_where_another_has_a_folder_is_refused(make: Make) -> None:
