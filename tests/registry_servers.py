@@ -198,7 +198,18 @@ class Changed:
         return {name: value for name, value in {**headers, **self.headers}.items() if value}
 
 
-Trick = Reply | Cut | Changed | None
+class Twice:
+    """Send the registry's answer twice in a row."""
+
+
+class Stall:
+    """Wait for ``seconds`` before the request is passed on."""
+
+    def __init__(self, seconds: float) -> None:
+        self.seconds = seconds
+
+
+Trick = Reply | Cut | Changed | Twice | Stall | None
 
 
 class Proxy:
@@ -264,6 +275,8 @@ class Proxy:
             handler.rfile.read(length)
             self._reply(handler, trick.status, "", trick.headers, trick.body)
             return
+        if isinstance(trick, Stall):
+            time.sleep(trick.seconds)
         upstream = http.client.HTTPConnection(self._upstream, timeout=30)
         try:
             upstream.putrequest(method, path, skip_host=True, skip_accept_encoding=True)
@@ -291,7 +304,8 @@ class Proxy:
             handler.wfile.write(body[: self.break_after])
             self._hang_up(handler)
             return
-        self._reply(handler, response.status, response.reason, headers, body, head=method == "HEAD")
+        for _ in range(2 if isinstance(trick, Twice) else 1):
+            self._reply(handler, response.status, response.reason, headers, body, head=method == "HEAD")
 
     def _send_body(
         self, handler: BaseHTTPRequestHandler, upstream: http.client.HTTPConnection, length: int, trick: Trick
