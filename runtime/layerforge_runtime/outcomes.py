@@ -47,7 +47,7 @@ class Outcomes:
         if prediction is None or prediction.ended:
             return
         if isinstance(message, LogFrame):
-            data = message.data.encode()
+            data = prediction.mask(message.data.encode())
             prediction.add_log(data, message.source)
             self._log.model_output(data, prediction.id)
             return
@@ -114,18 +114,23 @@ class Outcomes:
     def take_printed(self, data: bytes) -> None:
         """Take what came through the pipe: it belongs to setup, or to the prediction that runs alone."""
         prediction = self._sole()
-        if prediction is not None:
+        if prediction is not None and not prediction.secrets:
             prediction.add_log(data)
         lines, newline, self._partial = (self._partial + data).rpartition(b"\n")
         if newline:
-            self._log.model_output(lines + newline, prediction.id if prediction else "")
+            self._show(lines + newline, prediction)
 
     def end_lines(self) -> None:
         """Show what was printed without the end of a line."""
         if self._partial:
-            prediction = self._sole()
-            self._log.model_output(self._partial + b"\n", prediction.id if prediction else "")
-            self._partial = b""
+            data, self._partial = self._partial, b""
+            self._show(data, self._sole(), b"\n")
+
+    def _show(self, data: bytes, prediction: Prediction | None, end: bytes = b"") -> None:
+        if prediction is not None and prediction.secrets:  # whole lines, so that none is cut in two
+            data = prediction.mask(data)
+            prediction.add_log(data)
+        self._log.model_output(data + end, prediction.id if prediction else "")
 
     def _sole(self) -> Prediction | None:
         if self._owner.slots > 1 or self._owner.lifecycle.setting_up:

@@ -9,6 +9,7 @@ import asyncio
 import base64
 import os
 import time
+from collections.abc import Iterable, Mapping
 from typing import Any, Protocol
 
 import msgspec
@@ -32,6 +33,10 @@ class Snapshot(msgspec.Struct, omit_defaults=True):
     created_at: str | msgspec.UnsetType = msgspec.UNSET
     started_at: str | msgspec.UnsetType = msgspec.UNSET
     completed_at: str | msgspec.UnsetType = msgspec.UNSET
+
+
+SHORTEST_SECRET = 4
+"""Characters. Shorter ones are not masked in logs: they would be found everywhere."""
 
 
 class Logs:
@@ -91,6 +96,7 @@ class Prediction:
         self.folder = ""
         self.upload_url = ""
         self.observers: tuple[Observer, ...] = ()
+        self.secrets: tuple[bytes, ...] = ()
         self.has_files = False
         self.training = False
         self.turn: asyncio.Future[None] | None = None  # while it waits in the queue
@@ -124,6 +130,22 @@ class Prediction:
         for observer in self.observers:
             observer.logged(self, source, data)
 
+    def hide(self, names: Iterable[str], inputs: Mapping[str, Any]) -> None:
+        """Keep the values of the inputs ``names`` out of logs and errors."""
+        found: set[bytes] = set()
+        for name in names:
+            value = inputs.get(name)
+            for each in value if isinstance(value, list) else [value]:
+                if isinstance(each, str) and len(each) >= SHORTEST_SECRET:
+                    found.add(each.encode("utf-8", "replace"))
+        self.secrets = tuple(sorted(found, key=len, reverse=True))
+
+    def mask(self, data: bytes) -> bytes:
+        """``data`` without the values that are hidden."""
+        for secret in self.secrets:
+            data = data.replace(secret, b"**********")
+        return data
+
     def end(self, status: str, *, output: bytes | None = None, error: str = "") -> None:
         """Take the final state; only the first call counts."""
         if self.ended:
@@ -133,6 +155,8 @@ class Prediction:
             for observer in self.observers:
                 observer.output_added(self, output)
         self.metrics["predict_time"] = time.monotonic() - self._started
+        if self.secrets:
+            error = self.mask(error.encode("utf-8", "replace")).decode("utf-8", "replace")
         self.status, self.output, self.error = status, output, error
         self.completed_at = now()
         for observer in self.observers:

@@ -54,6 +54,7 @@ class Service:
         self._folder = worker.folder
         self._folders = itertools.count(1)
         self._files: dict[str, str] = {}
+        self._secrets: frozenset[str] = frozenset()
         self._tasks: set[asyncio.Future[None]] = set()  # the event loop itself keeps weak references only
         self._idle = asyncio.Event()
         self._idle.set()
@@ -144,6 +145,8 @@ class Service:
         prediction.start()
         prediction.folder = str(next(self._folders))
         files = dict.fromkeys(self.trainer.urls, "path") if prediction.training else self._files
+        if secrets := self.trainer.secrets if prediction.training else self._secrets:
+            prediction.hide(secrets, inputs)
         if files:
             prediction.fetching = asyncio.ensure_future(self._localize(prediction, inputs, files))
             try:
@@ -249,6 +252,7 @@ class Service:
             self.slots = 1
         self._files = dict.fromkeys(self.validator.urls, "path")
         self._files |= {name: kind for name, kind in ready.fields.items() if kind != "secret"}
+        self._secrets = self.validator.secrets | {name for name, kind in ready.fields.items() if kind == "secret"}
         self._log.info("ready", slots=self.slots)
         self._admit_waiting()
 

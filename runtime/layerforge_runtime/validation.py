@@ -58,7 +58,7 @@ class Validator:
             for name, each in properties.items()
             if each.get("nullable") and "default" not in each and name not in self._required
         )
-        self._secrets = frozenset(name for name, each in properties.items() if _is_secret(each))
+        self.secrets = frozenset(name for name, each in properties.items() if _is_secret(each))
         self.urls = frozenset(name for name, each in properties.items() if _is_url(each))
         self.output_is_array = schemas.get(output, {}).get("type") == "array"
 
@@ -85,9 +85,9 @@ class Validator:
 
     def mask(self, inputs: dict[str, Any]) -> dict[str, Any]:
         """The inputs without the values of secrets, as they may be shown."""
-        if not self._secrets:
+        if not self.secrets:
             return inputs
-        return {name: _MASK if name in self._secrets and value else value for name, value in inputs.items()}
+        return {name: _MASK if name in self.secrets and value else value for name, value in inputs.items()}
 
 
 def _is_secret(schema: dict[str, Any]) -> bool:

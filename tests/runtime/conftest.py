@@ -25,6 +25,7 @@ def start_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Serve]:
         reference: str = "run.py:Runner",
         environment: dict[str, str] | None = None,
         prefix: Sequence[str] = (),
+        python: str = sys.executable,
         wait: bool = True,
     ) -> Server:
         port = free_port()
@@ -36,7 +37,7 @@ def start_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Serve]:
             "COG_PREDICT_TYPE_STUB": reference,
             **(environment or {}),
         }
-        command = [*prefix, sys.executable, "-m", "cog.server.http", "--host", "127.0.0.1", *arguments]
+        command = [*prefix, python, "-m", "cog.server.http", "--host", "127.0.0.1", *arguments]
         with log.open("wb") as output:
             process = subprocess.Popen(command, cwd=folder, env=variables, stdout=output, stderr=output)
         server = Server(process, port, log)

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import importlib
+import shutil
+import subprocess
+import sys
 import threading
 import time
 from pathlib import Path
 
 import pytest
 
-from tests.runtime.harness import Serve
+from tests.runtime.harness import RUNTIME, Serve
 
 
 def test_a_function(serve: Serve) -> None:
@@ -225,3 +229,37 @@ def test_the_worker_sees_none_of_the_servers_packages(serve: Serve) -> None:
         """
     )
     assert server.output() == {"loaded": [], "argv": ["-c"], "main": None, "path": []}
+
+
+def test_packages_of_the_model_do_not_get_in_the_way(serve: Serve, tmp_path_factory: pytest.TempPathFactory) -> None:
+    # As in an image: the server's packages beside the SDK, the model's in the site-packages of another environment.
+    image = tmp_path_factory.mktemp("image")
+    (image / "lib").mkdir()
+    (image / "sdk").mkdir()
+    for package in ("granian", "msgspec"):
+        folder = Path(importlib.import_module(package).__file__ or "").parent
+        (image / "lib" / package).symlink_to(folder)
+    (image / "lib/layerforge_runtime").symlink_to(RUNTIME / "layerforge_runtime")
+    shutil.copytree(RUNTIME / "cog", image / "sdk/cog")
+    subprocess.run([sys.executable, "-m", "venv", "--without-pip", image / "env"], check=True)
+    packages = next((image / "env/lib").glob("python3*/site-packages"))
+    (packages / "msgspec.py").write_text("__version__ = '0.1.0'\n")
+    for name in ("granian", "layerforge_runtime", "layerforge_worker", "json", "asyncio", "typing"):
+        (packages / f"{name}.py").write_text(HOSTILE)
+    (packages / "cog.py").write_text(HOSTILE)
+    server = serve(
+        """
+        import asyncio, json, typing
+        import msgspec
+        from cog import BaseRunner, Path
+        class Runner(BaseRunner):
+            async def healthcheck(self):
+                return True
+            def run(self, image: Path) -> str:
+                return json.dumps([msgspec.__version__, image.read_text()])
+        """,
+        python=str(image / "env/bin/python"),
+        environment={"PYTHONPATH": str(image / "sdk")},
+    )
+    assert server.output(image="data:,x") == '["0.1.0", "x"]'
+    assert server.health["status"] == "READY"

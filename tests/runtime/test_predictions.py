@@ -15,7 +15,7 @@ import pytest
 from tests.runtime.harness import Serve, Server, write_model
 
 MODEL = """
-import io, logging, os, subprocess, sys, tempfile
+import io, logging, os, subprocess, sys, tempfile, time
 from dataclasses import dataclass
 from datetime import datetime, timezone
 from enum import Enum
@@ -135,6 +135,14 @@ class Runner(BaseRunner):
         os.write(2, b"native err without end")
         subprocess.run(["echo", "from a subprocess"])
     def half_line(self, **_): print("no end", end="")
+    def tell(self, token, **_):
+        value = token.get_secret_value()
+        print("token", value)
+        os.write(1, b"in two " + value[:5].encode())
+        time.sleep(0.05)
+        os.write(1, value[5:].encode() + b" parts\\n")
+        os.write(2, b"native " + value.encode() + b"\\n")
+        raise ValueError(f"bad token {value}")
     def bytes(self, **_): os.write(1, b"\\xff\\xfe\\n")
     def many_lines(self, number, **_):
         for each in range(20000):
@@ -271,6 +279,15 @@ def test_metrics_and_context(server: Server) -> None:
     del result["metrics"]["predict_time"]
     assert result["metrics"] == {"tokens": 3, "timing": {"first": 0.5}, "steps": ["a"]}
     assert "must start with a letter" in server.predict(what="bad_metric")["error"]
+
+
+def test_secrets_are_masked_in_logs_and_errors(server: Server) -> None:
+    secret = "s3cret-é-value"
+    result = server.predict(what="tell", token=secret)
+    assert result["logs"].splitlines()[:3] == ["token **********", "in two ********** parts", "native **********"]
+    assert result["error"] == "Prediction failed: ValueError: bad token **********"
+    assert secret not in result["logs"]
+    assert secret not in server.log
 
 
 def test_data_urls_become_files_for_the_prediction(server: Server) -> None:

@@ -8,6 +8,7 @@ from collections.abc import Callable
 from typing import Any
 
 from .channel import Channel
+from .loops import import_asyncio
 
 TIMEOUT = 5.0  # seconds, as in Cog
 
@@ -33,9 +34,7 @@ def run_check(check: Callable[[], Any]) -> str:
     try:
         result = check()
         if hasattr(result, "__await__"):
-            import asyncio
-
-            result = asyncio.run(_await(result))
+            result = import_asyncio().run(_await(result))
     except BaseException as error:
         return explain(error)
     return judge(result)
@@ -43,8 +42,7 @@ def run_check(check: Callable[[], Any]) -> str:
 
 async def check_async(check: Callable[[], Any]) -> str:
     """The same on an event loop, where a synchronous ``check`` gets a thread."""
-    import asyncio
-
+    asyncio = import_asyncio()
     try:
         if getattr(getattr(check, "__code__", None), "co_flags", 0) & 0x80:  # written with `async def`
             return judge(await asyncio.wait_for(check(), TIMEOUT))

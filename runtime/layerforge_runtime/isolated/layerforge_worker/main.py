@@ -15,6 +15,7 @@ from .cancel import Canceler
 from .capture import flush_streams, prepare_streams
 from .channel import Channel
 from .health import serve_healthchecks
+from .loops import make_loop
 from .model import Models, load_model
 from .predict import Prediction, describe, is_stream, print_traceback
 
@@ -38,7 +39,7 @@ def main(descriptor: int, control: int, mode: str, reference: str, trainer: str,
     try:
         model = load_model(reference, train=train)
         if model.is_async:
-            loop = _make_loop()
+            loop = make_loop()
         _setup(model.setup(), loop)
     except BaseException as error:
         print_traceback(error)
@@ -72,22 +73,7 @@ def main(descriptor: int, control: int, mode: str, reference: str, trainer: str,
 
 def _setup(result: Any, loop: Any) -> None:
     if hasattr(result, "__await__"):
-        (loop or _make_loop()).run_until_complete(_collect(result))
-
-
-def _make_loop() -> Any:
-    # asyncio is a large part of the standard library, so it waits until it is needed; by then the model's folder is on
-    # the path, where it must not be looked for.
-    kept, sys.path[:] = sys.path[:], [entry for entry in sys.path if entry not in ("", os.getcwd())]
-    try:
-        import asyncio
-
-        from . import concurrent  # noqa: F401 - it uses more of asyncio
-    finally:
-        sys.path[:] = kept
-    loop = asyncio.new_event_loop()
-    asyncio.set_event_loop(loop)
-    return loop
+        (loop or make_loop()).run_until_complete(_collect(result))
 
 
 def _serve(channel: Channel, models: Models, folder: str, canceler: Canceler) -> None:
@@ -110,7 +96,7 @@ def _serve(channel: Channel, models: Models, folder: str, canceler: Canceler) ->
                     _setup(setup, None)
                 value = prediction.call(model)
                 if hasattr(value, "__await__") or hasattr(value, "__anext__"):
-                    value = _make_loop().run_until_complete(_collect(value))
+                    value = make_loop().run_until_complete(_collect(value))
                 streams = is_stream(value)
                 if streams:
                     for item in value:
