@@ -87,9 +87,10 @@ async def _serve(settings: Settings, worker: Worker) -> int:
         training=trainer.known,
         shutdown=shut_down,
     )
+    shared = (webhooks, metrics, log, settings.limits, worker.folder)
     endpoints = {
-        "predictions": Predicting(service, service.validator, webhooks, metrics, log, settings.limits, "prediction"),
-        "trainings": Predicting(service, service.trainer, webhooks, metrics, log, settings.limits, "training"),
+        "predictions": Predicting(service, service.validator, *shared, "prediction"),
+        "trainings": Predicting(service, service.trainer, *shared, "training"),
     }
     routes = Routes(log, metrics, pages, endpoints)
     server = Server(

@@ -15,6 +15,7 @@ from layerforge_runtime.frames import Files
 from layerforge_runtime.limits import Terms
 from layerforge_runtime.media import data_url, decode_data_url, file_name, guess_type
 from layerforge_runtime.outgoing import redact
+from layerforge_runtime.spool import Spooled, write_spooled
 from layerforge_runtime.transfers import download, explain
 
 _INLINE = 256 * 1024  # what takes longer to hand to a thread than to do
@@ -79,6 +80,8 @@ async def _fetch(name: str, url: str, folder: str, terms: Terms, stop: threading
     try:
         if url[:5].lower() != "data:":
             await _in_thread(download, url, path, terms, stop)
+        elif isinstance(url, Spooled):
+            await _in_thread(write_spooled, url, path)
         elif len(url) > _INLINE:
             await _in_thread(_write_data, url, path)
         else:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import binascii
 import posixpath
-import re
 from urllib.parse import unquote, unquote_to_bytes, urlsplit
 
 NAME_LIMIT = 200
@@ -44,8 +43,6 @@ _MORE_SUFFIXES = {
     "application/octet-stream": "",
     **{kind: suffix for suffix, kind in _MORE_TYPES.items() if suffix != ".opus"},
 }
-
-_BASE64 = re.compile(rb"[A-Za-z0-9+/]*={0,2}")
 
 
 def guess_type(name: str) -> str:
@@ -102,12 +99,23 @@ def decode_data_url(url: str) -> bytes:
         data = data.translate(None, b" \t\r\n")
     if len(data) % 4:  # without padding, as browsers accept it
         data += b"=" * (-len(data) % 4)
-    if not _BASE64.fullmatch(data):
-        raise ValueError("the data is not valid base64")
+    return decode_base64(data)
+
+
+def decode_base64(data: bytes) -> bytes:
+    """The bytes in base64 with its padding and without line ends.
+
+    Raises:
+        ValueError: it is not that.
+    """
     try:
-        return binascii.a2b_base64(data)
+        decoded = binascii.a2b_base64(data)
     except binascii.Error as error:
         raise ValueError(f"the data is not valid base64: {error}") from None
+    # It skips what is not base64, and ends at padding.
+    if len(data) % 4 or len(decoded) != len(data) // 4 * 3 - (len(data) - len(data.rstrip(b"="))):
+        raise ValueError("the data is not valid base64")
+    return decoded
 
 
 def data_url(content: bytes, media_type: str) -> bytes:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable
+import os
+from collections.abc import Awaitable, Coroutine
 from typing import Any
 
 from layerforge_runtime.answers import JSON, send_error, send_json
@@ -14,6 +15,7 @@ from layerforge_runtime.metrics import Metrics
 from layerforge_runtime.predictions import Prediction, new_id
 from layerforge_runtime.requests import ALL_EVENTS, Problem, RequestError, parse_request, trace_context
 from layerforge_runtime.service import Service
+from layerforge_runtime.spool import Spool
 from layerforge_runtime.streaming import send_events
 from layerforge_runtime.streams import EventLog, EventLogs
 from layerforge_runtime.validation import Validator
@@ -34,6 +36,7 @@ class Predicting:
     Args:
         service: the model.
         validator: of the inputs.
+        folder: takes parts of large requests.
         noun: "prediction" or "training".
     """
 
@@ -45,6 +48,7 @@ class Predicting:
         metrics: Metrics,
         log: Log,
         limits: Limits,
+        folder: str,
         noun: str,
     ) -> None:
         self._service = service
@@ -53,6 +57,7 @@ class Predicting:
         self._metrics = metrics
         self._log = log
         self._limits = limits
+        self._folder = folder
         self._noun = noun
         self._streams = EventLogs(limits)
         self._tasks: set[asyncio.Future[None]] = set()  # the event loop itself keeps weak references only
@@ -75,20 +80,56 @@ class Predicting:
         if streaming and not self._can_stream:
             send_error(protocol, 406, NOT_STREAMING if self._noun == "prediction" else NO_TRAINING_STREAMS)
             return
+        taken = await self._take(headers, protocol, id, streaming)
+        if taken is None:
+            return
+        prediction, started, named = taken
+        if streaming or (named and self._can_stream):
+            stream = self._streams.open(prediction)
+        if streaming:
+            self._background(started)
+            await self._stream(stream, headers, protocol, cancel=True)
+        elif _prefers_async(headers):
+            self._background(started)
+            send_json(protocol, 202, {"id": prediction.id, "status": "starting"})
+        else:
+            await self._wait(prediction, started, protocol)
+            protocol.response_bytes(200, JSON, prediction.snapshot())
+
+    async def _take(
+        self, headers: Any, protocol: Any, id: str, streaming: bool
+    ) -> tuple[Prediction, Coroutine[Any, Any, None], bool] | None:
+        """Read a request and give it a slot; None if it was answered, because it had been made before.
+
+        Returns:
+            The prediction, what starts it, and whether its client has given it an id. Nothing else of the request is
+            left: it may be large.
+        """
         created_at = now()
-        request, inputs = parse_request(await read_body(headers, protocol, self._limits.request))
-        if id:
-            if request.id not in (None, id):
-                message = f"{self._noun} ID must match the ID supplied in the URL"
-                raise RequestError(422, [Problem(("body", "id"), message)])
-            if await self._answer_again(id, headers, protocol, streaming):
-                return
-        inputs, problems = self._validator.check(inputs)
-        if problems:
-            raise RequestError(422, problems)
-        prediction = self._service.admit(
-            id or request.id or new_id(), request.created_at or created_at, training=self._noun == "training"
-        )
+        body, spool = await read_body(headers, protocol, self._limits, os.path.join(self._folder, f"spool-{new_id()}"))
+        prediction = None
+        try:
+            request, inputs = parse_request(body)
+            if spool is not None:
+                inputs = _restore(spool, inputs, self._validator)
+            if id:
+                if request.id not in (None, id):
+                    message = f"{self._noun} ID must match the ID supplied in the URL"
+                    raise RequestError(422, [Problem(("body", "id"), message)])
+                if await self._answer_again(id, headers, protocol, streaming):
+                    return None
+            inputs, problems = self._validator.check(inputs)
+            if problems:
+                raise RequestError(422, problems)
+            prediction = self._service.admit(
+                id or request.id or new_id(), request.created_at or created_at, training=self._noun == "training"
+            )
+        finally:
+            if spool is not None:
+                if prediction is None:
+                    spool.close()
+                else:
+                    prediction.finished.add_done_callback(lambda _: spool.close())
         named = bool(id or request.id)  # only then can anybody ask for it again
         if named:
             prediction.inputs = inputs
@@ -99,22 +140,7 @@ class Predicting:
             events = ALL_EVENTS if request.webhook_events_filter is None else request.webhook_events_filter
             self._webhooks.attach(prediction, request.webhook, frozenset(events), trace)
         # The model's own spans can go on with the trace.
-        started = self._service.start(prediction, inputs, request.context, trace)
-        if streaming or (named and self._can_stream):
-            stream = self._streams.open(prediction)
-        if streaming:
-            self._background(started)
-            await self._stream(stream, headers, protocol, cancel=True)
-        elif _prefers_async(headers):
-            self._background(started)
-            send_json(protocol, 202, {"id": prediction.id, "status": "starting"})
-        else:
-            if prediction.turn is None:
-                await started
-            else:  # its client may leave while it waits
-                self._background(started)
-            await self._wait(prediction, protocol)
-            protocol.response_bytes(200, JSON, prediction.snapshot())
+        return prediction, self._service.start(prediction, inputs, request.context, trace), named
 
     @property
     def _can_stream(self) -> bool:
@@ -146,8 +172,8 @@ class Predicting:
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
 
-    async def _wait(self, prediction: Prediction, protocol: Any) -> None:
-        """Wait for the end of a prediction; cancel it if its client goes away."""
+    async def _wait(self, prediction: Prediction, started: Awaitable[None], protocol: Any) -> None:
+        """Start a prediction and wait for its end; cancel it if its client goes away."""
         watch: list[asyncio.Future[None]] = []
 
         async def cancel_when_gone() -> None:
@@ -157,10 +183,20 @@ class Predicting:
 
         loop = asyncio.get_running_loop()
         timer = loop.call_later(_WATCH_AFTER, lambda: watch.append(loop.create_task(cancel_when_gone())))
+        await started
         await prediction.finished
         timer.cancel()
         for task in watch:
             task.cancel()
+
+
+def _restore(spool: Spool, inputs: dict[str, Any], validator: Validator) -> dict[str, Any]:
+    try:
+        return spool.restore(inputs, validator.urls)
+    except ValueError as error:
+        raise RequestError(
+            400, [Problem(("body",), f"the body is not JSON: {error}", "value_error.jsondecode")]
+        ) from None
 
 
 def _accepts_events(headers: Any) -> bool:

@@ -12,6 +12,7 @@ from typing import Any
 import msgspec
 
 from layerforge_runtime.requests import Problem
+from layerforge_runtime.spool import Spooled
 
 Path = tuple[str | int, ...]
 Fault = tuple[Path, str]
@@ -84,10 +85,8 @@ class Validator:
         return accepted, problems
 
     def mask(self, inputs: dict[str, Any]) -> dict[str, Any]:
-        """The inputs without the values of secrets, as they may be shown."""
-        if not self.secrets:
-            return inputs
-        return {name: _MASK if name in self.secrets and value else value for name, value in inputs.items()}
+        """The inputs as they may be shown: without the values of secrets, of large files the beginning."""
+        return {name: _MASK if name in self.secrets and value else _plain(value) for name, value in inputs.items()}
 
 
 def _is_secret(schema: dict[str, Any]) -> bool:
@@ -229,8 +228,15 @@ def _in(value: Any, allowed: list[Any]) -> bool:
     return any(value == each and isinstance(value, bool) == isinstance(each, bool) for each in allowed)
 
 
+def _plain(value: Any) -> Any:
+    """``value`` with ordinary strings in place of those that lie in files."""
+    if isinstance(value, list):
+        return [_plain(item) for item in value]
+    return f"{value}…" if isinstance(value, Spooled) else value
+
+
 def _show(value: Any) -> str:
-    text = _encode(value).decode()
+    text = _encode(_plain(value)).decode()
     return text if len(text) <= _SHOWN else f"{text[:_SHOWN]}…"
 
 
