@@ -12,6 +12,7 @@
     docs          the page for people (docs.html)
     metrics       what Prometheus reads
     bodies        reading bodies
+    spool         large data URLs in them
     requests      what is in them
     answers       JSON answers
     streaming     sending a prediction's events to one client
