@@ -28,6 +28,7 @@ from layerforge.layers.wheels import WheelFile, WheelsRecipe
 from layerforge.lock import LockedDeb, LockedWheel, PlatformLock
 from layerforge.oci import ContainerConfig, Digest, Platform, encode
 from layerforge.project import Project, ProjectFile
+from layerforge.weights_record import label_weights, record_weights
 
 CA_BUNDLE = "/etc/ssl/certs/ca-certificates.crt"
 
@@ -76,7 +77,7 @@ def plan_image(
             ),
             size=sum(file.size for file in project.code),
         ),
-        *_plan_weights(project),
+        *plan_weights(project),
         Step(
             "runtime",
             RuntimeRecipe(
@@ -89,7 +90,8 @@ def plan_image(
     ]
     count = len(bottom) + (len(base.layers) if base is not None else 0)
     record = describe_foundation(config, lock, count, certificates, base)
-    container = _plan_container(config, lock, document, base, record)
+    weights = label_weights(record_weights(project))
+    container = _plan_container(config, lock, document, base, record, weights)
     return Plan(platform, tuple(steps), container, annotate(base) if base is not None else {}, base)
 
 
@@ -177,7 +179,8 @@ def _wheel_files(wheels: Iterable[LockedWheel]) -> tuple[WheelFile, ...]:
     return tuple(sorted((WheelFile(w.filename, w.digest) for w in wheels), key=lambda file: file.filename))
 
 
-def _plan_weights(project: Project) -> list[Step]:
+def plan_weights(project: Project) -> list[Step]:
+    """The layers of weights."""
     steps = [
         Step(f"weights/{layer.name}", WeightRecipe(place_weights(layer.files, "src"), layer.digest), size=layer.size)
         for layer in project.large_weights
@@ -193,7 +196,12 @@ def _place(file: ProjectFile, folder: str) -> TreeFile:
 
 
 def _plan_container(
-    config: Config, lock: PlatformLock, document: str, base: BaseImage | None, record: FoundationRecord
+    config: Config,
+    lock: PlatformLock,
+    document: str,
+    base: BaseImage | None,
+    record: FoundationRecord,
+    weights: dict[str, str],
 ) -> ContainerConfig:
     environment = {
         "PYTHONUNBUFFERED": "1",
@@ -215,6 +223,7 @@ def _plan_container(
             "run.cog.config": json.dumps(config.source, sort_keys=True, separators=(",", ":")),
             "run.cog.openapi_schema": document,
             "run.cog.pip_freeze": freeze,
+            **weights,
         },
         stop_signal="SIGTERM",
     )

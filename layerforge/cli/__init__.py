@@ -23,6 +23,7 @@ COMMANDS = {
     "schema": "Print the OpenAPI document of a model.",
     "serve": "Build a model and serve its HTTP API.",
     "tag": "Give an image another tag.",
+    "weights": "Replace the weights of an image.",
 }
 
 
