@@ -8,7 +8,7 @@ from pathlib import Path
 
 from layerforge.image import Image, NamedLayer, assemble_image
 from layerforge.layers.tar import Layer, TarWriter
-from layerforge.layers.weights import weight_layout
+from layerforge.layers.weights import WeightFile, lay_out_weights
 from layerforge.oci import (
     CONFIG,
     LAYER_TAR,
@@ -64,15 +64,15 @@ def code_layer(store: Store, text: str = "hello") -> Layer:
 def weight_layer(store: Store, path: Path) -> Layer:
     """The layer of the weight file ``path``, whose bytes stay where they are."""
     size = path.stat().st_size
-    layout = weight_layout(f"src/{path.name}", size, 0o644)
-    hasher = hashlib.sha256(layout.header)
+    header, trailer = lay_out_weights([WeightFile(f"src/{path.name}", path.name, size, 0o644)])
+    hasher = hashlib.sha256(header)
     with path.open("rb") as file:
         while data := file.read(1 << 20):
             hasher.update(data)
-    hasher.update(layout.trailer)
+    hasher.update(trailer)
     digest = Digest.from_hex(hasher.hexdigest())
     file_part = Segment(path=str(path), state=FileState.of(path.stat()))
-    segments = Segments((Segment(layout.header), file_part, Segment(layout.trailer)))
+    segments = Segments((Segment(header), file_part, Segment(trailer)))
     store.put_segments(digest, segments)
     return Layer(Descriptor(LAYER_TAR, digest, segments.size), digest)
 

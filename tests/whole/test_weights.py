@@ -10,6 +10,10 @@ from pathlib import Path
 
 import pytest
 
+from layerforge.reference import Reference
+from layerforge.registry import push_image
+from layerforge.store import Store
+from tests.made_images import make_image
 from tests.registry_servers import Proxy
 from tests.whole.conftest import Forge
 from tests.whole.test_rebase import read_manifest
@@ -93,11 +97,6 @@ def test_an_image_without_weights_gets_some_and_a_folder_without_any_is_an_error
 
 
 def test_images_of_others_are_left_alone(forge: Forge, registry: str, tmp_path: Path) -> None:
-    from layerforge.reference import Reference
-    from layerforge.registry import push_image
-    from layerforge.store import Store
-    from tests.made_images import make_image
-
     store = Store(tmp_path / "store")
     image = make_image(store, tmp_path / "made")
     push_image(store, image.manifest, Reference(registry, "team/others", "v1"))
