@@ -46,7 +46,8 @@ async def check_async(check: Callable[[], Any]) -> str:
     try:
         if getattr(getattr(check, "__code__", None), "co_flags", 0) & 0x80:  # written with `async def`
             return judge(await asyncio.wait_for(check(), TIMEOUT))
-        return await asyncio.to_thread(run_check, check)
+        result: str = await asyncio.to_thread(run_check, check)
+        return result
     except asyncio.TimeoutError:
         return f"Healthcheck failed: user-defined healthcheck timed out after {TIMEOUT:.1f} seconds"
     except Exception as error:
