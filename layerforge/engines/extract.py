@@ -15,7 +15,14 @@ import stat
 import tarfile
 from pathlib import Path
 
-from layerforge.engines.tree import is_whiteout, make_opaque, make_whiteout, remove_tree
+from layerforge.engines.tree import (
+    CAPABILITY,
+    is_whiteout,
+    make_opaque,
+    make_whiteout,
+    remove_tree,
+    set_capability,
+)
 from layerforge.errors import EngineError
 
 WHITEOUT = ".wh."
@@ -26,7 +33,8 @@ _CHUNK = 1 << 20
 def extract(archive: tarfile.TarFile, folder: Path, *, where: str = "") -> None:
     """Write the entries of a layer's ``archive`` (opened as a stream) below ``folder``, which is empty.
 
-    As root, owners and all mode bits are kept; else everything belongs to the user, and setuid and setgid are dropped.
+    As root, owners, all mode bits and capabilities of programs are kept; else everything belongs to the user, and
+    setuid and setgid are dropped.
 
     Raises:
         EngineError: an entry would be outside ``folder`` or behind a link, or is a hard link to nothing.
@@ -181,5 +189,8 @@ class _Extraction:
         self._own(target, entry)
         ours = entry.mode & 0o1777 | (0o700 if entry.isdir() else 0o600)
         os.chmod(target, entry.mode & 0o7777 if self._privileged else ours)
+        capability = entry.pax_headers.get(f"SCHILY.xattr.{CAPABILITY}") if entry.isreg() else None
+        if capability and self._privileged:
+            set_capability(target, capability.encode("utf-8", "surrogateescape"))
         with contextlib.suppress(OSError, OverflowError):
             os.utime(target, (entry.mtime, entry.mtime))

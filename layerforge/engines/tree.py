@@ -19,6 +19,9 @@ from layerforge.errors import EngineError
 from layerforge.store import translate_os_errors
 
 OPAQUE = "user.overlay.opaque"
+CAPABILITY = "security.capability"
+"""The extended attribute that says what a program may do whoever starts it (capabilities(7))."""
+
 _CHUNK = 1 << 20
 
 
@@ -51,6 +54,18 @@ def make_opaque(folder: str) -> None:
     except OSError as error:
         hint = "point LAYERFORGE_HOME at a disk whose file system has user attributes (ext4, xfs, btrfs)"
         raise EngineError(f"cannot mark an emptied folder: {error.strerror}", where=folder, hint=hint) from error
+
+
+def set_capability(path: str, value: bytes) -> None:
+    """Give the program ``path`` capabilities, where this process may and the file system keeps them."""
+    with contextlib.suppress(OSError):
+        os.setxattr(path, CAPABILITY, value, follow_symlinks=False)
+
+
+def _copy_capability(source: str, target: str) -> None:
+    """After owner and mode have been set: both take it away."""
+    with contextlib.suppress(OSError):
+        set_capability(target, os.getxattr(source, CAPABILITY, follow_symlinks=False))
 
 
 def flatten(layers: list[Path], root: Path) -> None:
@@ -92,6 +107,8 @@ def _copy_over(source: str, target: str) -> None:
             else:
                 os.mkfifo(destination)
             _copy_status(status, destination)
+            if stat.S_ISREG(status.st_mode):
+                _copy_capability(entry.path, destination)
     _copy_status(os.stat(source), target)
 
 

@@ -20,6 +20,7 @@ from layerforge.layers.tar import Layer, TarWriter
 from layerforge.oci import LAYER_GZIP, LAYER_TAR, Digest
 from layerforge.progress import SILENCE
 from layerforge.store import Store
+from tests.conftest import require
 
 
 def entry(
@@ -62,6 +63,37 @@ def listing(folder: Path) -> dict[str, str]:
         else:
             found[name] = path.read_text()
     return found
+
+
+def capability(path: Path) -> bytes | None:
+    try:
+        return os.getxattr(path, "security.capability")
+    except OSError:
+        return None
+
+
+def test_capabilities_of_programs_are_kept(tmp_path: Path) -> None:
+    value = bytes.fromhex("0100000200200000000000000000000000000000")  # cap_net_raw+ep
+    probe = tmp_path / "probe"
+    probe.touch()
+    try:
+        os.setxattr(probe, "security.capability", value)
+    except OSError as error:
+        require(False, f"capabilities of files cannot be set here: {error.strerror}")
+    buffer = io.BytesIO()
+    writer = TarWriter(buffer, compress=False)
+    writer.file("ping", b"\x7fELF", mode=0o755, uid=7, gid=8, xattrs={"security.capability": value})
+    writer.file("plain", b"\x7fELF", mode=0o755, xattrs={"security.capability": b"not one"})
+    writer.finish()
+    folder = tmp_path / "x"
+    folder.mkdir()
+    with tarfile.open(fileobj=io.BytesIO(buffer.getvalue()), mode="r|") as archive:
+        extract(archive, folder)
+    assert (capability(folder / "ping"), capability(folder / "plain")) == (value, None)
+    flat = tmp_path / "flat"
+    flat.mkdir()
+    flatten([folder], flat)
+    assert (capability(flat / "ping"), (flat / "ping").stat().st_uid) == (value, 7)
 
 
 # -- entries -------------------------------------------------------------------------------------------------
