@@ -13,6 +13,7 @@ from layerforge.sources.debian.control import compare_versions
 from layerforge.sources.debian.rootstate import DebFacts
 from layerforge.sources.debian.scripts.calls import Emulation, done, split_options
 from layerforge.sources.debian.scripts.diversions import order_nodes
+from layerforge.sources.debian.scripts.permissions import parse_mode, parse_owner
 
 if TYPE_CHECKING:
     from layerforge.sources.debian.scripts.machine import Machine
@@ -133,8 +134,6 @@ def _trigger(machine: Machine, call: Call) -> Status:
 
 
 def _statoverride(machine: Machine, call: Call) -> Status:
-    from layerforge.sources.debian.scripts.files import parse_mode, parse_owner
-
     world = machine.world
     options, words = split_options(call.arguments, "admindir instdir root")
     path = "/var/lib/dpkg/statoverride"
