@@ -5,6 +5,7 @@ from __future__ import annotations
 from layerforge.sources.debian.scripts import (
     accounts,
     alternatives,
+    arguments,
     capabilities,
     configfiles,
     copying,
@@ -13,6 +14,7 @@ from layerforge.sources.debian.scripts import (
     dpkg,
     files,
     inspection,
+    matching,
     permissions,
     sysusers,
     text,
@@ -22,6 +24,7 @@ from layerforge.sources.debian.scripts.calls import Emulation
 COMMANDS: dict[str, Emulation] = {
     **accounts.COMMANDS,
     **alternatives.COMMANDS,
+    **arguments.COMMANDS,
     **capabilities.COMMANDS,
     **configfiles.COMMANDS,
     **copying.COMMANDS,
@@ -30,6 +33,7 @@ COMMANDS: dict[str, Emulation] = {
     **dpkg.COMMANDS,
     **files.COMMANDS,
     **inspection.COMMANDS,
+    **matching.COMMANDS,
     **permissions.COMMANDS,
     **sysusers.COMMANDS,
     **text.COMMANDS,
