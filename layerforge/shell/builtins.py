@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import re
 
+from layerforge.shell.calls import Call, Command, Exit
 from layerforge.shell.conditions import Condition, TestError
-from layerforge.shell.evaluate import Call, Command, Exit
 from layerforge.shell.printing import format_text, unescape
 from layerforge.shell.values import UNKNOWN, Status, is_known, status_of
 

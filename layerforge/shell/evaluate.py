@@ -6,17 +6,17 @@ Nothing is executed. What a script does is what its commands do to the model; wh
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager, nullcontext
-from typing import Protocol
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 
-import msgspec
-
-from layerforge.shell.expand import expand_fields, expand_pattern, expand_text
-from layerforge.shell.idle import assigned_names, is_idle
+from layerforge.shell.calls import Call, Exit, Host, Loop, Return
+from layerforge.shell.compound import run_and_or, run_case, run_for, run_if, run_pipeline, run_while
+from layerforge.shell.expand import expand_fields, expand_text
+from layerforge.shell.globbing import find_paths, join_path
 from layerforge.shell.parse import parse_script
-from layerforge.shell.patterns import Segment, matches
-from layerforge.shell.streams import Buffer, Files, FileSink, Nowhere, Sink, Source
+from layerforge.shell.patterns import Segment
+from layerforge.shell.redirects import open_redirects
+from layerforge.shell.streams import Buffer, Files, Nowhere, Sink, Source
 from layerforge.shell.syntax import (
     AndOr,
     Case,
@@ -26,90 +26,15 @@ from layerforge.shell.syntax import (
     If,
     Node,
     Pipeline,
-    Redirect,
     Sequence,
     Simple,
     While,
-    Word,
 )
 from layerforge.shell.values import UNKNOWN, Exhausted, Status, is_known
-from layerforge.shell.words import ScriptError
 
 STEPS = 100_000
 """Commands that one script may take; the longest of Debian's takes a few thousand."""
 _DEPTH = 60
-
-
-class Call(msgspec.Struct, frozen=True):
-    """One command as it is called: its name, arguments after expansion, and the shell that calls it."""
-
-    shell: Shell
-    name: str
-    arguments: tuple[str, ...]
-    text: str
-
-    def write(self, text: str) -> None:
-        """To standard output."""
-        self.shell.sink(1).write(text)
-
-    def read(self) -> str:
-        """All of standard input."""
-        return self.shell.source.read()
-
-    @property
-    def files(self) -> Files:
-        """The model of the files."""
-        return self.shell.files
-
-    def path(self, argument: str) -> str:
-        """An argument as an absolute path."""
-        return self.shell.path(argument)
-
-    def unsure(self, why: str) -> None:
-        """Report that this call was not done, or not in full."""
-        self.shell.host.report(self.text, why)
-
-
-Command = Callable[[Call], Status]
-"""An emulated command."""
-
-
-class Host(Protocol):
-    """What the shell is embedded in."""
-
-    def command(self, name: str) -> Command | None:
-        """The emulation of a command."""
-
-    def run_missing(self, call: Call) -> Status:
-        """What to do about a command without an emulation."""
-
-    def locate(self, name: str) -> str | None:
-        """The path of the program ``name``; empty if there is none, None if that is not known."""
-
-    def source(self, shell: Shell, path: str) -> Status:
-        """Take the commands of a file into ``shell`` (the ``.`` command)."""
-
-    def report(self, text: str, why: str) -> None:
-        """Something was not done: the command's text, and why."""
-
-
-class Exit(Exception):
-    """The script, or the subshell, ends; ``text`` is the command that failed, if one did."""
-
-    def __init__(self, status: Status, text: str = "") -> None:
-        self.status, self.text = status, text
-
-
-class _Return(Exception):
-    def __init__(self, status: Status) -> None:
-        self.status = status
-
-
-class _Loop(Exception):
-    """``break`` and ``continue``, with the number of loops that it concerns."""
-
-    def __init__(self, count: int, again: bool) -> None:
-        self.count, self.again = count, again
 
 
 class Shell:
@@ -131,7 +56,7 @@ class Shell:
         self._tested = 0
         self._steps = [0]
         self._depth = 0
-        self._loops = 0
+        self.loops = 0
 
     # -- variables
 
@@ -180,7 +105,7 @@ class Shell:
 
     def path(self, argument: str) -> str:
         """``argument`` as an absolute path."""
-        return argument if argument.startswith("/") else f"{self.folder.rstrip('/')}/{argument}"
+        return join_path(self.folder, argument)
 
     def sink(self, descriptor: int) -> Sink:
         """Where a file descriptor leads."""
@@ -188,30 +113,7 @@ class Shell:
 
     def glob(self, pattern: list[Segment]) -> list[str]:
         """The paths that match, sorted; none if nothing does."""
-        components: list[list[Segment]] = [[]]
-        for text, quoted in pattern:
-            first, *rest = text.split("/")
-            components[-1].append((first, quoted))
-            components.extend([(piece, quoted)] for piece in rest)
-        is_absolute = not any(text for text, _ in components[0])
-        found = ["/" if is_absolute else ""]
-        for number, component in enumerate(components):
-            if number == 0 and is_absolute:
-                continue
-            found = [path for base in found for path in self._glob_step(base, component, number < len(components) - 1)]
-        return sorted(found)
-
-    def _glob_step(self, base: str, component: list[Segment], inner: bool) -> Iterator[str]:
-        text = "".join(part for part, _ in component)
-        prefix = base if not base or base.endswith("/") else f"{base}/"
-        if not any(not quoted and set(part) & set("*?[") for part, quoted in component):
-            path = prefix + text
-            if self.files.kind(self.path(path) if text else self.path(base), follow=inner):
-                yield path
-            return
-        for name in self.files.names(self.path(base or ".")):
-            if (not name.startswith(".") or text.startswith(".")) and matches(component, name):
-                yield prefix + name
+        return find_paths(self.files, self.folder, pattern)
 
     # -- control
 
@@ -251,9 +153,9 @@ class Shell:
         inner = self.copy()
         try:
             return inner.run(node)
-        except (Exit, _Return) as ended:
+        except (Exit, Return) as ended:
             return ended.status
-        except _Loop:
+        except Loop:
             return 0
 
     def substitute(self, node: Node) -> str:
@@ -275,7 +177,7 @@ class Shell:
             self._sinks, self.source = saved, saved_source
 
     @contextmanager
-    def _testing(self) -> Iterator[None]:
+    def testing(self) -> Iterator[None]:
         """What fails in here does not end the script (``set -e``)."""
         self._tested += 1
         try:
@@ -290,185 +192,56 @@ class Shell:
 
     def _run(self, node: Node) -> Status:
         if isinstance(node, Simple):
-            return self._ended(self._simple(node), node.text)
+            return self.ended(self._simple(node), node.text)
         if isinstance(node, Sequence):
             status: Status = 0
             for item in node.items:
                 status = self.run(item)
             return status
         if isinstance(node, AndOr):
-            return self._and_or(node)
+            return run_and_or(self, node)
         if isinstance(node, Pipeline):
-            return self._pipeline(node)
+            return run_pipeline(self, node)
         if isinstance(node, If):
-            return self._if(node)
+            return run_if(self, node)
         if isinstance(node, Case):
-            return self._case(node)
+            return run_case(self, node)
         if isinstance(node, For):
             words = node.words
             fields = self.arguments if words is None else tuple(f for word in words for f in expand_fields(self, word))
-            return self._for(node, fields)
+            return run_for(self, node, fields)
         if isinstance(node, While):
-            return self._while(node)
+            return run_while(self, node)
         if isinstance(node, Function):
             self.functions[node.name] = node.body
             return 0
         return self._group(node)
 
-    def _ended(self, status: Status, text: str = "") -> Status:
+    def ended(self, status: Status, text: str = "") -> Status:
         """``set -e``: a command that fails ends the script, unless its failure is tested."""
         if status and not self._tested and "e" in self.options:
             raise Exit(status, text)
         return status
 
-    def _and_or(self, node: AndOr) -> Status:
-        with self._testing():
-            status = self.run(node.first)
-        for number, (operator, following) in enumerate(node.rest):
-            if status is None:
-                # "unknown || give up" and "unknown || true" both go on; all else depends on what is not known.
-                if operator == "||" and is_idle(following):
-                    status = 0
-                    continue
-                if not is_idle(following):
-                    self._undecided(node.first, following)
-                self._forget(following)
-                continue
-            if (status == 0) != (operator == "&&"):
-                continue
-            if number == len(node.rest) - 1:
-                return self.run(following)
-            with self._testing():
-                status = self.run(following)
-        return status
-
-    def _pipeline(self, node: Pipeline) -> Status:
-        if len(node.commands) == 1:
-            with self._testing():
-                status = self.run(node.commands[0])
-            return None if status is None else int(not status)
-        source = self.source
-        status = 0
-        with self._testing() if node.negated else nullcontext():
-            for number, command in enumerate(node.commands):
-                if number == len(node.commands) - 1:
-                    with self.redirected({}, source):
-                        status = self.run_subshell(command)
-                else:
-                    buffer = Buffer()
-                    with self.redirected({1: buffer}, source):
-                        self.run_subshell(command)
-                    source = Source(buffer.text())
-        if node.negated:
-            return None if status is None else int(not status)
-        return self._ended(status)
-
-    def _if(self, node: If) -> Status:
-        for number, (condition, body) in enumerate(node.clauses):
-            with self._testing():
-                status = self.run(condition)
-            if status == 0:
-                return self.run(body)
-            if status is None:
-                bodies = [body, *(part for clause in node.clauses[number + 1 :] for part in clause)]
-                bodies += [node.otherwise] if node.otherwise else []
-                for each in bodies:
-                    self._forget(each)
-                if not all(is_idle(each) for each in bodies):
-                    self.host.report(node.text, "what it does next depends on this, which is not known")
-                return None
-        return self.run(node.otherwise) if node.otherwise else 0
-
-    def _case(self, node: Case) -> Status:
-        value = expand_text(self, node.word)
-        doubtful: list[Node] = []
-        for patterns, body in node.items:
-            found = [matches(expand_pattern(self, pattern), value) for pattern in patterns]
-            if any(found):
-                if not doubtful:
-                    return self.run(body)
-                doubtful.append(body)
-                break
-            if None in found:
-                doubtful.append(body)
-        for body in doubtful:
-            self._forget(body)
-        if not all(is_idle(body) for body in doubtful):
-            self.host.report(node.text, "what it does next depends on this, which is not known")
-        return None if doubtful else 0
-
-    def _undecided(self, first: Node, following: Node) -> None:
-        text = first.text if isinstance(first, Simple | If | Case | While) else _text_of(following)
-        self.host.report(text, "what it does next depends on this, which is not known")
-
-    def _forget(self, node: Node) -> None:
-        """``node`` may have run or not: the variables that it sets are not known any more."""
-        for name in assigned_names(node):
-            self.variables[name] = UNKNOWN
-
-    def _for(self, node: For, fields: tuple[str, ...]) -> Status:
-        status: Status = 0
-        self._loops += 1
-        try:
-            for field in fields:
-                self.step()
-                self.assign(node.name, field)
-                try:
-                    status = self.run(node.body)
-                except _Loop as loop:
-                    if self._leaves(loop):
-                        break
-        finally:
-            self._loops -= 1
-        return status
-
-    def _while(self, node: While) -> Status:
-        status: Status = 0
-        self._loops += 1
-        try:
-            while True:
-                self.step()
-                try:
-                    with self._testing():
-                        holds = self.run(node.condition)
-                    if holds is None:
-                        self._forget(node.body)
-                        if not is_idle(node.body):
-                            self.host.report(node.text, "how often it goes on depends on this, which is not known")
-                        return None
-                    if (holds == 0) == node.until:
-                        return status
-                    status = self.run(node.body)
-                except _Loop as loop:
-                    if self._leaves(loop):
-                        return status
-        finally:
-            self._loops -= 1
-
-    def _leaves(self, loop: _Loop) -> bool:
-        if loop.count > 1 and self._loops > 1:
-            raise _Loop(loop.count - 1, loop.again)
-        return not loop.again
-
     def leave_loop(self, count: int, *, again: bool) -> None:
         """``break`` or ``continue``."""
-        if self._loops:
-            raise _Loop(count, again)
+        if self.loops:
+            raise Loop(count, again)
 
     def leave_function(self, status: Status) -> None:
         """``return``."""
-        raise _Return(status)
+        raise Return(status)
 
     def _group(self, node: Group) -> Status:
-        opened = self._open(node.redirects)
+        opened = open_redirects(self, node.redirects)
         if opened is None:
-            return self._ended(1)
+            return self.ended(1)
         sinks, source = opened
         with self.redirected(sinks, source):
             if not node.subshell:
                 return self.run(node.body)
             status = self.run_subshell(node.body)
-        return self._ended(status)
+        return self.ended(status)
 
     # -- simple commands
 
@@ -484,8 +257,8 @@ class Shell:
             for name, word in node.assignments:
                 self.assign(name, expand_text(self, word))
             status = self.status
-            return 1 if self._open(node.redirects) is None else status
-        opened = self._open(node.redirects)
+            return 1 if open_redirects(self, node.redirects) is None else status
+        opened = open_redirects(self, node.redirects)
         if opened is None:
             return 1
         sinks, source = opened
@@ -527,7 +300,7 @@ class Shell:
         self._locals.append({})
         try:
             return self.run(body)
-        except _Return as returned:
+        except Return as returned:
             return returned.status
         finally:
             self._depth -= 1
@@ -537,54 +310,3 @@ class Shell:
                     self.unset(name)
                 else:
                     self.assign(name, value)
-
-    def _open(self, redirects: tuple[Redirect, ...]) -> tuple[dict[int, Sink], Source | None] | None:
-        """The streams that redirections make; None if one of them fails."""
-        sinks: dict[int, Sink] = {}
-        source: Source | None = None
-        for redirect in redirects:
-            target = expand_text(self, redirect.target)
-            if redirect.operator == "<<":
-                source = Source(target)
-            elif redirect.operator in (">&", "<&"):
-                if redirect.operator == ">&" and target.isdigit():
-                    sinks[redirect.descriptor] = sinks.get(int(target)) or self.sink(int(target))
-                elif target == "-":
-                    sinks[redirect.descriptor] = Nowhere()
-            elif redirect.operator == "<":
-                text = "" if target == "/dev/null" else self.files.read_text(self.path(target))
-                if text is None:
-                    return None
-                if redirect.descriptor == 0:
-                    source = Source(text)
-            else:
-                sink = self._open_file(target, redirect)
-                if sink is None:
-                    return None
-                sinks[redirect.descriptor] = sink
-        return sinks, source
-
-    def _open_file(self, target: str, redirect: Redirect) -> Sink | None:
-        if target.startswith("/dev/"):
-            return self.sink(1 if target == "/dev/stdout" else 2) if target != "/dev/null" else Nowhere()
-        if not is_known(target):
-            self.host.report(f"{redirect.operator} {_text_of_word(redirect.target)}", "which file that is is not known")
-            return Nowhere()
-        path = self.path(target)
-        kind = self.files.kind(path)
-        if kind == "dir":
-            return None
-        if (redirect.operator != ">>" or kind != "file") and not self.files.write_text(path, "", 0o666 & ~self.umask):
-            return None
-        return FileSink(self.files, path)
-
-
-def _text_of(node: Node) -> str:
-    return getattr(node, "text", "") or "a condition"
-
-
-def _text_of_word(word: Word) -> str:
-    return "".join(getattr(part, "text", None) or f"${{{getattr(part, 'name', '…')}}}" for part in word)
-
-
-__all__ = ["Call", "Command", "Exhausted", "Exit", "Host", "ScriptError", "Shell"]

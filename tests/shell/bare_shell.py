@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from layerforge.shell.builtins import BUILTINS
-from layerforge.shell.evaluate import Call, Command, Exit, Shell
+from layerforge.shell.calls import Call, Command, Exit
+from layerforge.shell.evaluate import Shell
 from layerforge.shell.streams import Buffer
 from layerforge.shell.values import Status
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
-from layerforge.shell.evaluate import Call
+from layerforge.shell.calls import Call
 from layerforge.shell.values import UNKNOWN, Status, is_known
 from layerforge.sources.debian.rootstate import RootEntry, folder_entry, link_entry
 from layerforge.sources.debian.scripts.calls import Emulation

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
-from layerforge.shell.evaluate import Call, Command
+from layerforge.shell.calls import Call, Command
 from layerforge.shell.values import Status
 
 if TYPE_CHECKING:

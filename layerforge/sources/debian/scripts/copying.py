@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from layerforge.shell.evaluate import Call
+from layerforge.shell.calls import Call
 from layerforge.shell.values import Status
 from layerforge.sources.debian.rootstate import folder_entry, link_entry
 from layerforge.sources.debian.scripts.calls import Emulation, split_options

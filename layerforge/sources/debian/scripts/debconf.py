@@ -8,7 +8,7 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING
 
-from layerforge.shell.evaluate import Call
+from layerforge.shell.calls import Call
 from layerforge.shell.values import Status
 from layerforge.sources.debian.control import parse_fields
 from layerforge.sources.debian.rootstate import DebFacts

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
-from layerforge.shell.evaluate import Call
+from layerforge.shell.calls import Call
 from layerforge.shell.patterns import matches
 from layerforge.shell.values import Status, is_known
 from layerforge.sources.debian.scripts.calls import Emulation, split_options

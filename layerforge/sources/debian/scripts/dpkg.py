@@ -6,7 +6,7 @@ import re
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
-from layerforge.shell.evaluate import Call
+from layerforge.shell.calls import Call
 from layerforge.shell.patterns import matches
 from layerforge.shell.values import UNKNOWN, Status, is_known, status_of
 from layerforge.sources.debian.control import compare_versions

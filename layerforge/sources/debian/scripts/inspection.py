@@ -7,7 +7,7 @@ import posixpath
 import re
 from typing import TYPE_CHECKING
 
-from layerforge.shell.evaluate import Call
+from layerforge.shell.calls import Call
 from layerforge.shell.patterns import matches
 from layerforge.shell.values import UNKNOWN, Status, is_known
 from layerforge.sources.debian.loader import TRIPLETS

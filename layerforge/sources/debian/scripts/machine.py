@@ -8,7 +8,8 @@ from pathlib import PurePosixPath
 import msgspec
 
 from layerforge.shell.builtins import BUILTINS
-from layerforge.shell.evaluate import Call, Command, Exit, Shell
+from layerforge.shell.calls import Call, Command, Exit
+from layerforge.shell.evaluate import Shell
 from layerforge.shell.streams import Sink
 from layerforge.shell.values import UNKNOWN, Exhausted, Status, is_known
 from layerforge.shell.words import ScriptError

@@ -6,7 +6,7 @@ import re
 from itertools import pairwise
 from typing import TYPE_CHECKING
 
-from layerforge.shell.evaluate import Call
+from layerforge.shell.calls import Call
 from layerforge.shell.values import UNKNOWN, Status, is_known
 from layerforge.shell.words import ScriptError
 from layerforge.sources.debian.scripts.calls import Emulation, split_options

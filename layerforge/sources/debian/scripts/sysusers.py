@@ -5,7 +5,7 @@ from __future__ import annotations
 import shlex
 from typing import TYPE_CHECKING
 
-from layerforge.shell.evaluate import Call
+from layerforge.shell.calls import Call
 from layerforge.shell.values import Status, is_known
 from layerforge.sources.debian.rootstate import folder_entry, link_entry
 from layerforge.sources.debian.scripts.accounts import SYSTEM_DOWN, add_group, add_member, add_user

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING
 
-from layerforge.shell.evaluate import Call
+from layerforge.shell.calls import Call
 from layerforge.shell.values import UNKNOWN, Status, is_known
 from layerforge.sources.debian.scripts.calls import Emulation, split_options
 
