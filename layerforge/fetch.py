@@ -72,7 +72,7 @@ def require_fetched(steps: Iterable[Step], section: PlatformLock, store: Store) 
     Raises:
         SourceError: it does not; names what is missing.
     """
-    items = (item for item in list_items(section) if not _is_in_project(item))
+    items = (item for item in list_items(section) if not is_in_project(item))
     names = {item.digest: name_item(item) for item in items}
     lacking: dict[Digest, str] = {}
     for step in steps:
@@ -84,7 +84,8 @@ def require_fetched(steps: Iterable[Step], section: PlatformLock, store: Store) 
         raise SourceError(_describe_lacking(sorted(lacking.values())), where=section.platform, hint=FETCH)
 
 
-def _is_in_project(item: Item) -> bool:
+def is_in_project(item: Item) -> bool:
+    """Whether it is a file of the model's folder."""
     return isinstance(item, LockedWheel) and bool(item.path)
 
 

@@ -12,8 +12,10 @@ COMMANDS = {
     "copy": "Copy an image to a registry, a folder or a file.",
     "delete": "Delete a tag or an image.",
     "diff": "Tell how two images differ.",
+    "export-store": "Write what builds need into one file, for a machine without a network.",
     "fetch": "Download everything that the lock names, for building offline.",
     "gc": "Remove from the store what has not been used for long.",
+    "import-store": "Read what `export-store` wrote into this machine's store.",
     "inspect": "Tell what an image is made of.",
     "lock": "Resolve everything a build needs into pylock.layerforge.toml.",
     "login": "Log in to a registry.",
@@ -36,7 +38,7 @@ class _LazyGroup(click.Group):
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:  # noqa: ARG002 - as above
         if cmd_name not in COMMANDS:
             return None
-        module = importlib.import_module(f"layerforge.cli.{cmd_name}")
+        module = importlib.import_module(f"layerforge.cli.{cmd_name.replace('-', '_')}")
         command: click.Command = module.command
         return command
 

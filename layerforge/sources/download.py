@@ -5,8 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable
 from pathlib import Path
-
-import urllib3
+from typing import TYPE_CHECKING
 
 from layerforge.errors import SourceError, VerificationError
 from layerforge.network import require_network
@@ -16,6 +15,9 @@ from layerforge.progress import SILENCE, Reporter
 from layerforge.sources.http import open_url, redact
 from layerforge.store import Store
 from layerforge.verify import Source, VerifiedReader
+
+if TYPE_CHECKING:
+    import urllib3
 
 _CHUNK = 1 << 18
 _MOST_CUTS = 20

@@ -13,27 +13,28 @@ import urllib.request
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 from urllib.parse import unquote, urlsplit, urlunsplit
-
-import urllib3
 
 from layerforge import __version__
 from layerforge.errors import SourceError
 from layerforge.network import require_network
 from layerforge.sources.credentials import find_login
 
-_RETRY = urllib3.Retry(
-    total=4, connect=2, backoff_factor=0.3, status_forcelist=(429, 500, 502, 503, 504), raise_on_status=False
-)
-_TIMEOUT = urllib3.Timeout(connect=15, read=60)
+if TYPE_CHECKING:
+    import urllib3  # elsewhere only where a connection is opened: to be imported it opens a socket (is there IPv6?)
 
 
 @functools.cache
 def _pool(proxy: str) -> urllib3.PoolManager:
+    import urllib3
+
+    repeated = (429, 500, 502, 503, 504)
     options: dict[str, Any] = {
-        "retries": _RETRY,
-        "timeout": _TIMEOUT,
+        "retries": urllib3.Retry(
+            total=4, connect=2, backoff_factor=0.3, status_forcelist=repeated, raise_on_status=False
+        ),
+        "timeout": urllib3.Timeout(connect=15, read=60),
         "maxsize": 16,
         "ssl_context": ssl.create_default_context(),
         "headers": {"User-Agent": f"layerforge/{__version__}", "Accept-Encoding": "identity"},
@@ -74,6 +75,8 @@ def open_url(url: str, *, headers: dict[str, str] | None = None) -> Iterator[url
             yield answer
         return
     require_network(redact(url))
+    import urllib3
+
     merged = {**_pool("").headers, **(headers or {})}
     login = find_login(url)
     if login is not None:
@@ -101,6 +104,8 @@ def open_url(url: str, *, headers: dict[str, str] | None = None) -> Iterator[url
 @contextmanager
 def _open_file(url: str) -> Iterator[urllib3.HTTPResponse]:
     """A local file as the answer of a server, so that a folder can be a mirror."""
+    import urllib3
+
     path = Path(unquote(urlsplit(url).path))
     try:
         file = path.open("rb")
@@ -114,6 +119,8 @@ def _open_file(url: str) -> Iterator[urllib3.HTTPResponse]:
 
 
 def _unreachable(url: str, error: Exception) -> SourceError:
+    import urllib3
+
     reason = getattr(error, "reason", None) or error
     hint = "check the network, the proxy settings and the mirror's address"
     if isinstance(reason, urllib3.exceptions.SSLError):

@@ -94,6 +94,10 @@ class Site:
 
 @pytest.fixture(scope="module")
 def site(forge: Forge, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
+    yield from make_site(forge, tmp_path_factory)
+
+
+def make_site(forge: Forge, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
     folder = tmp_path_factory.mktemp("standalone")
     store = Store(forge.home)
     version = make_installation(folder / "python", store)
