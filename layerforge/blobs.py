@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+import threading
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 
 from layerforge.oci import DOCKER_INDEX, INDEX, Descriptor, Digest, Index, Manifest, decode
 from layerforge.progress import Reporter
 from layerforge.store import Store
+from layerforge.verify import VerifiedReader
 
 
 def list_blobs(store: Store, descriptor: Descriptor) -> tuple[Descriptor, ...]:
@@ -46,6 +49,20 @@ def require_blobs(store: Store, blobs: Iterable[Descriptor], reporter: Reporter)
         from layerforge.registry.pull import pull_blobs  # what it imports is not needed where nothing is missing
 
         pull_blobs(store, missing, reporter)
+
+
+@contextmanager
+def open_origins(
+    store: Store, blobs: Iterable[Descriptor], reporter: Reporter, stop: threading.Event
+) -> Iterator[Callable[[Descriptor], VerifiedReader]]:
+    """What opens a blob that is elsewhere. Where ``store`` has all of ``blobs``, nothing of the network is touched."""
+    if not any(is_elsewhere(store, blob) for blob in blobs):
+        yield store.open_blob
+        return
+    from layerforge.registry.pull import Origins  # to import what it imports opens a socket
+
+    with Origins(store, reporter=reporter, stop=stop) as origins:
+        yield origins.open_blob
 
 
 def is_elsewhere(store: Store, blob: Descriptor) -> bool:

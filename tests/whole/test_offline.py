@@ -99,6 +99,7 @@ def test_garbage_is_not_imported(forge: Forge, tmp_path: Path) -> None:
         assert "Traceback" not in result.stderr
 
 
+@pytest.mark.slow
 def test_two_fetches_at_once_and_one_that_is_killed(
     forge: Forge, locked: Callable[[str], Path], tmp_path: Path
 ) -> None:

@@ -17,6 +17,7 @@ from pathlib import Path
 import msgspec
 
 from layerforge.base_image import BaseImage
+from layerforge.blobs import open_origins
 from layerforge.errors import SourceError
 from layerforge.layers.tar import check_path
 from layerforge.oci import Digest, encode
@@ -141,8 +142,6 @@ def _choose_libraries(root: BaseRoot, inside: str) -> Iterator[Placed]:
 def _extract(
     base: BaseImage, root: BaseRoot, files: list[Placed], folder: Path, store: Store, reporter: Reporter
 ) -> None:
-    from layerforge.registry.pull import Origins
-
     by_layer: dict[int, dict[str, list[Placed]]] = {}
     for file in files:
         path = file.source
@@ -152,12 +151,11 @@ def _extract(
         by_layer.setdefault(number, {}).setdefault(path, []).append(file)
     task, size = "take Python from the base", sum(base.layers[number].descriptor.size for number in by_layer)
     reporter.start(task, size)
-    with Origins(store, reporter=reporter, stop=threading.Event()) as origins:
+    blobs = [base.layers[number].descriptor for number in by_layer]
+    with open_origins(store, blobs, reporter, threading.Event()) as open_origin:
         for number, wanted in sorted(by_layer.items()):
             layer = base.layers[number]
-            for entry, content in read_layer(
-                layer, store, origins.open_blob, lambda count: reporter.advance(task, count)
-            ):
+            for entry, content in read_layer(layer, store, open_origin, lambda count: reporter.advance(task, count)):
                 placed = wanted.get(entry.path) or wanted.get(root.place(entry.path))
                 if placed and entry.kind == "file" and entry.size <= _LARGEST:
                     _write(folder, placed, content)

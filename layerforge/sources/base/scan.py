@@ -15,6 +15,7 @@ from concurrent.futures import ThreadPoolExecutor
 import msgspec
 
 from layerforge.base_image import BaseImage
+from layerforge.blobs import open_origins
 from layerforge.errors import LayerError
 from layerforge.layers.tar import Layer
 from layerforge.progress import SILENCE, Reporter, format_size
@@ -69,16 +70,14 @@ def scan_base(base: BaseImage, store: Store, reporter: Reporter = SILENCE) -> Ba
     scans = {layer.descriptor.digest: scan for layer in base.layers if (scan := _find(layer, store)) is not None}
     missing = [layer for layer in base.layers if layer.descriptor.digest not in scans]
     if missing:
-        from layerforge.registry.pull import Origins
-
         task, size = "read the base's layers", sum(layer.descriptor.size for layer in missing)
         reporter.start(task, size)
         stop = threading.Event()
         with (
-            Origins(store, reporter=reporter, stop=stop) as origins,
+            open_origins(store, (layer.descriptor for layer in missing), reporter, stop) as open_origin,
             ThreadPoolExecutor(_THREADS, thread_name_prefix="scan") as pool,
         ):
-            futures = [pool.submit(_scan, layer, store, origins.open_blob, reporter, task) for layer in missing]
+            futures = [pool.submit(_scan, layer, store, open_origin, reporter, task) for layer in missing]
             try:
                 for layer, future in zip(missing, futures, strict=True):
                     scans[layer.descriptor.digest] = future.result()
