@@ -325,16 +325,8 @@ def with_overlap(wheel: bytes) -> bytes:
 
 
 def bomb() -> bytes:
-    output = io.BytesIO()
-    with zipfile.ZipFile(output, "w", zipfile.ZIP_DEFLATED, compresslevel=9) as archive:
-        for index in range(3):
-            with archive.open(f"sample/zeros{index}", "w") as file:
-                for _ in range(400):
-                    file.write(bytes(1 << 20))
-    with zipfile.ZipFile(output, "a") as archive, zipfile.ZipFile(io.BytesIO(make_wheel())) as source:
-        for info in source.infolist():
-            archive.writestr(info.filename, source.read(info))
-    return output.getvalue()
+    """Announces 2 GiB; that a member is no longer than announced is checked while it is inflated."""
+    return edit_directory(SOUND, "sample/text.txt", 24, struct.pack("<I", 1 << 31), local=22)
 
 
 NAME = "sample/__init__.py"
