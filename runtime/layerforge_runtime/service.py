@@ -59,7 +59,7 @@ class Service:
         self._idle = asyncio.Event()
         self._idle.set()
         self.lifecycle = Lifecycle(settings, worker, log, self)
-        self._outcomes = Outcomes(self, settings, log)
+        self._outcomes = Outcomes(self, settings, worker.folder, log)
 
     @property
     def ready(self) -> Ready | None:
