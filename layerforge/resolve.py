@@ -15,6 +15,7 @@ from layerforge.progress import Reporter
 from layerforge.request import Request
 from layerforge.resolve_upon import resolve_upon
 from layerforge.resolve_wheels import lock_wheels
+from layerforge.sources.addresses import publish_wheels
 from layerforge.sources.debian import GLIBC, NEWEST, LockedDebian, choose_release, lock_debian
 from layerforge.sources.pythons.choice import Provider, choose_python
 from layerforge.sources.pythons.debian import find_debian
@@ -46,8 +47,19 @@ def resolve(
     for name in sorted({*request.platforms, *others}):
         likely = platforms[0] if platforms else next(iter(before.values()), None)
         kept = choose_kept(before.get(name), likely, touched, upgrade)
-        platforms.append(_resolve_platform(request, name, kept, store, reporter))
+        section = _resolve_platform(request, name, kept, store, reporter)
+        platforms.append(_publish(section, request, kept, store, reporter))
     return Lock(request.wanted, tuple(platforms))
+
+
+def _publish(section: PlatformLock, request: Request, kept: Kept, store: Store, reporter: Reporter) -> PlatformLock:
+    """``section`` with addresses of wheels that serve on other machines, too."""
+    old = kept.likely
+    if section is kept.section:
+        return section
+    packages = publish_wheels(section.packages, request.packages, old.packages if old else (), store, reporter)
+    runtime = publish_wheels(section.runtime, request.runtime, old.runtime if old else (), store, reporter)
+    return msgspec.structs.replace(section, packages=packages, runtime=runtime)
 
 
 def _resolve_platform(request: Request, name: str, kept: Kept, store: Store, reporter: Reporter) -> PlatformLock:

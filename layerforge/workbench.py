@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import BinaryIO, cast
@@ -15,6 +15,7 @@ from layerforge.oci import Digest
 from layerforge.platforms import host_platform
 from layerforge.progress import Reporter
 from layerforge.runtime_files import PREFIX, runtime_root
+from layerforge.sources.addresses import list_addresses
 from layerforge.sources.base.fetch import load_base, lock_base
 from layerforge.sources.base.programs import unpack_libraries, unpack_python
 from layerforge.sources.base.scan import scan_base
@@ -152,10 +153,10 @@ class LocalWorkbench:
             self._archives[python.archive.digest] = python.archive
 
 
-def _urls(item: LockedDeb | LockedFile | LockedWheel) -> Sequence[str]:
+def _urls(item: LockedDeb | LockedFile | LockedWheel) -> Iterable[str]:
     if isinstance(item, LockedDeb):
         return debian_urls(item)
-    return archive_urls(item, read_archive_settings()) if isinstance(item, LockedFile) else (item.url,)
+    return archive_urls(item, read_archive_settings()) if isinstance(item, LockedFile) else list_addresses(item)
 
 
 def _name(item: LockedDeb | LockedFile | LockedWheel) -> str:

@@ -72,13 +72,14 @@ class Site:
 
 
 @contextmanager
-def serve_site(root: Path) -> Iterator[Site]:
-    """A Site with Python 3.13's Debian packages and the runtime's wheels."""
+def serve_site(root: Path, *, runtime: bool = True) -> Iterator[Site]:
+    """A Site with Python 3.13's Debian packages and, unless that is not wanted, the runtime's wheels."""
     key = SigningKey()
     site = Site(root, key)
     (root / "keyring.pgp").parent.mkdir(parents=True, exist_ok=True)
     (root / "keyring.pgp").write_bytes(key.certificate)
-    for name, version in (("granian", "2.6.0"), ("msgspec", "0.20.0"), ("click", "8.3.0")):
+    (root / "python").mkdir()
+    for name, version in (("granian", "2.6.0"), ("msgspec", "0.20.0"), ("click", "8.3.0")) if runtime else ():
         site.add_wheel(name, version)
     site.publish()
     with serve(root) as (debian, asked), serve(root / "python") as (python, wanted):

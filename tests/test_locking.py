@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-from layerforge.errors import LockError, OutdatedLockError
+from layerforge.errors import LockError, OutdatedLockError, SourceError
 from layerforge.forge import load_config
 from layerforge.lock import Lock
 from layerforge.lockfile import decode_lock
 from layerforge.locking import lock_model
 from layerforge.oci import LINUX_AMD64
 from layerforge.progress import SILENCE
+from layerforge.sources.addresses import list_addresses
+from layerforge.sources.download import download
 from layerforge.staleness import Upgrade
 from layerforge.store import Store
 from tests.lock_sites import Site, serve_site, write_model
@@ -49,6 +52,37 @@ def test_the_same_request_gives_the_same_bytes(site: Site, store: Store, tmp_pat
     for name, packages, system in (("a", "[one, two]", "[jq, libjq]"), ("b", "[two, one, one]", "[libjq, jq]")):
         lock(write_model(tmp_path / name, packages, system), Store(tmp_path / f"store-{name}"))
     assert (tmp_path / "a" / NAME).read_bytes() == (tmp_path / "b" / NAME).read_bytes()
+    assert "127.0.0.1" not in (tmp_path / "a" / NAME).read_text()
+
+
+def test_a_lock_serves_where_the_index_is_another_one(site: Site, store: Store, tmp_path: Path) -> None:
+    folder = write_model(tmp_path / "model", "[one]")
+    made = lock(folder, store)
+    (wheel,) = made.platforms[0].packages
+    data = download(store, [], wheel.digest).read_bytes()
+    digest = hashlib.blake2b(data, digest_size=32).hexdigest()
+    assert wheel.url.endswith(f"packages/{digest[:2]}/{digest[2:4]}/{digest[4:]}/{wheel.filename}")
+    with serve_site(tmp_path / "other", runtime=False) as other:
+        other.add_wheel("one")
+        addresses = list(list_addresses(wheel, other.environment))
+        assert addresses == [f"{other.environment['PIP_INDEX_URL'].removesuffix('/simple')}/{wheel.filename}"]
+        fresh = Store(tmp_path / "fresh")
+        assert download(fresh, addresses, wheel.digest, size=wheel.size).read_bytes() == data
+        fresh.close()
+    with serve_site(tmp_path / "empty", runtime=False) as empty, pytest.raises(SourceError, match="is not there"):
+        list(list_addresses(wheel, empty.environment))
+    plain = {"HOME": str(tmp_path), "PIP_CONFIG_FILE": "/dev/null", "UV_CONFIG_FILE": "/dev/null"}
+    assert list(list_addresses(wheel, plain)) == [wheel.url], "PyPI itself, where nothing stands in for it"
+
+
+def test_what_the_project_names_stays(site: Site, store: Store, tmp_path: Path) -> None:
+    folder = write_model(tmp_path / "model")
+    (folder / "requirements.txt").write_text(f"--extra-index-url {site.environment['PIP_INDEX_URL']}\none\n")
+    text = (folder / "cog.yaml").read_text().replace("build:\n", "build:\n  python_requirements: requirements.txt\n")
+    (folder / "cog.yaml").write_text(text)
+    made = lock(folder, store)
+    assert made.platforms[0].packages[0].url.startswith("http://127.0.0.1:")
+    assert made.platforms[0].runtime[0].url.startswith("https://files.pythonhosted.org/packages/")
 
 
 def test_a_lock_that_fits_asks_nobody(site: Site, store: Store, tmp_path: Path) -> None:

@@ -87,10 +87,11 @@ def _known_indexes(environment: Mapping[str, str]) -> list[str]:
     with _guard:
         learned = list(_learned)
     pip: PipSettings = read_pip_settings(environment)
-    return [*learned, *_uv_indexes(environment), *filter(None, [pip.index_url]), *pip.extra_index_urls, *pip.find_links]
+    return [*learned, *uv_indexes(environment), *filter(None, [pip.index_url]), *pip.extra_index_urls, *pip.find_links]
 
 
-def _uv_indexes(environment: Mapping[str, str]) -> Iterator[str]:
+def uv_indexes(environment: Mapping[str, str]) -> Iterator[str]:
+    """The indexes that uv is told of, with the passwords that its variables give."""
     for variable in ("UV_DEFAULT_INDEX", "UV_INDEX", "UV_INDEX_URL", "UV_EXTRA_INDEX_URL", "UV_FIND_LINKS"):
         for word in environment.get(variable, "").split():
             name, _, url = word.rpartition("=") if re.match(r"[\w.-]+=\w+://", word) else ("", "", word)
