@@ -17,7 +17,7 @@ from graphlib import TopologicalSorter
 import msgspec
 
 from layerforge.image import Image, NamedLayer, assemble_image
-from layerforge.layers.kinds import is_compressed, locate_layer, records_demands, write_layer
+from layerforge.layers.kinds import locate_layer, records_demands, write_layer
 from layerforge.layers.remarks import read_remarks
 from layerforge.layers.step import Step, Workbench
 from layerforge.layers.tar import Layer, TarWriter
@@ -176,7 +176,7 @@ def _write_layer(step: Step, store: Store, bench: Workbench, stop: threading.Eve
         output = _Watched(blob, stop.is_set, lambda size: reporter.advance(step.name, size))
         tar = TarWriter(
             output,
-            compress=is_compressed(step.recipe),
+            compression=step.compression,
             mtime=step.mtime,
             executor=bench.compressors,
             observer=surveyor,

@@ -18,12 +18,12 @@ from layerforge.config import Config, decode_config, parse_base, refuse_unsuppor
 from layerforge.documents import load_schema
 from layerforge.errors import ConfigError, LayerforgeError, SourceError
 from layerforge.image import Image, assemble_index
-from layerforge.layers.tar import EPOCH
+from layerforge.layers.compression import GZIP
+from layerforge.layers.headers import EPOCH
 from layerforge.lock import Lock, PlatformLock
 from layerforge.locking import lock_model
 from layerforge.memory import bound_heap
 from layerforge.oci import INDEX, Descriptor, Platform
-from layerforge.overlaps import report_overlaps
 from layerforge.plan import plan_image
 from layerforge.platforms import host_platform, parse_platforms
 from layerforge.progress import Reporter
@@ -112,6 +112,16 @@ def load_config(
     return msgspec.structs.replace(config, settings=settings)
 
 
+def override_storage(config: Config, compression: str | None, no_bytecode: bool) -> Config:
+    """``config`` with the settings of ``layerforge:`` that the command line gives instead."""
+    settings = config.settings
+    if compression is not None:
+        settings = msgspec.structs.replace(settings, compression="" if compression == GZIP.name else compression)
+    if no_bytecode:
+        settings = msgspec.structs.replace(settings, bytecode=False)
+    return msgspec.structs.replace(config, settings=settings)
+
+
 def choose_platforms(config: Config, wanted: tuple[Platform, ...]) -> tuple[Platform, ...]:
     """The platforms to build for: those ``wanted``, else those of cog.yaml, else this machine's."""
     return wanted or parse_platforms(config.settings.platforms) or (host_platform(),)
@@ -161,7 +171,6 @@ def build_model(
             require_fetched(plan.steps, section, store)
         open_bench = _bench_opener(store, lock, section, folder, reporter, base)
         built = build_image(plan, store, open_bench, options.created, reporter, remote.find)
-        report_overlaps(section, store, reporter)
         images.append(built.image)
         made |= dict.fromkeys(built.made)
     manifest = images[0].manifest

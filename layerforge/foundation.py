@@ -24,7 +24,8 @@ class FoundationRecord(msgspec.Struct, frozen=True, omit_defaults=True):
     ``wanted`` and ``provider`` are what cog.yaml says about Python, ``python`` is what came of it; ``system`` are the
     names of Debian packages that it asks for. ``packages`` maps every Debian package of these layers, but for those in
     the image below them, to its version. ``certificates`` are those of the site. ``image`` is the image below.
-    ``variables``, ``labels`` and ``ports`` name what was taken over from it: the rest is the image's own.
+    ``compression`` is how cog.yaml wants them stored. ``variables``, ``labels`` and ``ports`` name what was taken over
+    from the image below: the rest is the image's own.
     """
 
     layers: int
@@ -39,6 +40,7 @@ class FoundationRecord(msgspec.Struct, frozen=True, omit_defaults=True):
     variables: tuple[str, ...] = ()
     labels: tuple[str, ...] = ()
     ports: tuple[str, ...] = ()
+    compression: str = ""
     revision: int = _REVISION
 
 
@@ -57,6 +59,7 @@ def describe_foundation(
         packages={deb.name: deb.version for deb in lock.debs},
         certificates=certificates,
         image=lock.image if base is not None else None,
+        compression=config.settings.compression,
     )
 
 

@@ -15,6 +15,7 @@ from layerforge.config import Config
 from layerforge.exchange import inherit
 from layerforge.foundation import FoundationRecord, describe_foundation
 from layerforge.layers.code import CodeRecipe
+from layerforge.layers.compression import COMPRESSIONS, GZIP, NONE
 from layerforge.layers.debian import DebianRecipe
 from layerforge.layers.environment import INSTALLED, EnvironmentRecipe
 from layerforge.layers.python import PythonRecipe
@@ -66,7 +67,7 @@ def plan_image(
     bottom = plan_foundation(lock, platform, certificates)
     steps = [
         *bottom,
-        *_plan_packages(lock.packages, minor),
+        *_plan_packages(lock.packages, minor, config.settings.bytecode),
         Step(
             "code",
             CodeRecipe(
@@ -74,6 +75,7 @@ def plan_image(
                 folders=tuple(f"src/{folder}" for folder in project.empty_folders) or ("src",),
                 schema=document,
                 minor=minor,
+                bytecode=config.settings.bytecode,
             ),
             size=sum(file.size for file in project.code),
         ),
@@ -92,7 +94,14 @@ def plan_image(
     record = describe_foundation(config, lock, count, certificates, base)
     weights = label_weights(record_weights(project))
     container = _plan_container(config, lock, document, base, record, weights)
+    steps = compress_steps(steps, config.settings.compression)
     return Plan(platform, tuple(steps), container, annotate(base) if base is not None else {}, base)
+
+
+def compress_steps(steps: Iterable[Step], compression: str) -> list[Step]:
+    """``steps`` stored as ``compression`` (a name that cog.yaml uses; empty for gzip), weights excepted."""
+    chosen = COMPRESSIONS[compression or GZIP.name]
+    return [step if step.compression == NONE else msgspec.structs.replace(step, compression=chosen) for step in steps]
 
 
 def parse_platform(text: str) -> Platform:
@@ -164,11 +173,11 @@ def _total(debs: Iterable[LockedDeb]) -> int:
     return sum(deb.size for deb in debs)
 
 
-def _plan_packages(wheels: tuple[LockedWheel, ...], minor: str) -> list[Step]:
+def _plan_packages(wheels: tuple[LockedWheel, ...], minor: str, bytecode: bool) -> list[Step]:
     return [
         Step(
             f"packages/{name}",
-            WheelsRecipe(wheels=_wheel_files(group), minor=minor),
+            WheelsRecipe(wheels=_wheel_files(group), minor=minor, bytecode=bytecode),
             size=sum(wheel.size for wheel in group),
         )
         for name, group in group_bins(wheels).items()
@@ -181,13 +190,14 @@ def _wheel_files(wheels: Iterable[LockedWheel]) -> tuple[WheelFile, ...]:
 
 def plan_weights(project: Project) -> list[Step]:
     """The layers of weights."""
-    steps = [
-        Step(f"weights/{layer.name}", WeightRecipe(place_weights(layer.files, "src"), layer.digest), size=layer.size)
-        for layer in project.large_weights
-    ]
+    steps = []
+    for layer in project.large_weights:
+        recipe = WeightRecipe(place_weights(layer.files, "src"), layer.digest)
+        steps.append(Step(f"weights/{layer.name}", recipe, size=layer.size, compression=NONE))
     if project.weights:
         files = tuple(_place(file, "src") for file in project.weights)
-        steps.append(Step("weights", SmallWeightsRecipe(files), size=sum(file.size for file in project.weights)))
+        size = sum(file.size for file in project.weights)
+        steps.append(Step("weights", SmallWeightsRecipe(files), size=size, compression=NONE))
     return steps
 
 

@@ -24,7 +24,7 @@ from layerforge.layers.tar import Layer
 from layerforge.lock import Lock, LockedWheel, PlatformLock
 from layerforge.oci import CONFIG, DOCKER_INDEX, INDEX, MANIFEST, Descriptor, Digest, Index, decode, encode
 from layerforge.origin import Repository
-from layerforge.plan import plan_foundation
+from layerforge.plan import compress_steps, plan_foundation
 from layerforge.progress import Reporter
 from layerforge.provided import open_foundation
 from layerforge.reference import Reference
@@ -188,6 +188,7 @@ def _build(
     reporter: Reporter,
 ) -> tuple[NamedLayer, ...]:
     steps = plan_foundation(section, original.platform, original.record.certificates)
+    steps = compress_steps(steps, original.record.compression)
 
     def open_bench() -> LocalWorkbench:
         return LocalWorkbench(store, lock, section, Path(), reporter, image)  # no project: no step here reads one

@@ -7,6 +7,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from layerforge.image import Image, NamedLayer, assemble_image
+from layerforge.layers.compression import GZIP, Compression
 from layerforge.layers.tar import Layer, TarWriter
 from layerforge.layers.weights import WeightFile, lay_out_weights
 from layerforge.oci import (
@@ -31,10 +32,10 @@ CONTAINER = ContainerConfig(
 )
 
 
-def write_layer(store: Store, fill: Callable[[TarWriter], None], *, compress: bool = True) -> Layer:
+def write_layer(store: Store, fill: Callable[[TarWriter], None], *, compression: Compression = GZIP) -> Layer:
     """A layer in the store with whatever ``fill`` writes."""
     with store.write_blob() as blob:
-        tar = TarWriter(blob, compress=compress)
+        tar = TarWriter(blob, compression=compression)
         fill(tar)
         layer = tar.finish()
         blob.commit(layer.descriptor.digest)

@@ -65,10 +65,12 @@ class TestUnderstood:
               base: debian
               platforms: [linux/amd64, linux/arm64]
               compression: zstd
+              bytecode: false
               max_layers: 40
               ignore: ["data/**"]
         """)
         assert config.python_version == PythonVersion(11, 4)
+        assert (config.settings.compression, config.settings.bytecode) == ("zstd", False)
         assert (config.gpu, config.cuda, config.cudnn, config.sdk_version) == (True, "12.4", "9", "0.18.0")
         assert [package.text for package in config.system_packages] == ["ffmpeg", "libgl1"]
         assert config.build_commands[1].mounts[0].target == "/etc/pip.conf"
@@ -360,7 +362,6 @@ class TestUnsupported:
             ("train: a.py:b\n", 1, "train: training"),
             ("concurrency:\n  max: 2\n", 2, "concurrency.max: several predictions"),
             ("concurrency: 2\n", 1, "concurrency: several predictions"),
-            ("layerforge:\n  compression: zstd\n", 2, "layerforge.compression"),
             ("layerforge:\n  ignore: [x]\n", 2, "layerforge.ignore"),
         ],
     )
@@ -407,7 +408,7 @@ class TestUnsupported:
 _KEYS = """
     build gpu cuda cudnn python_version python_packages python_requirements system_packages pre_install run sdk_version
     image model predict train concurrency max environment weights name target source uri include mounts command type id
-    layerforge base python platforms compression max_layers ignore <<
+    layerforge base python platforms compression bytecode max_layers ignore <<
 """
 _WORDS = st.sampled_from(_KEYS.split())
 _SCALARS = st.one_of(

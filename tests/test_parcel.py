@@ -14,7 +14,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from layerforge.errors import LayerforgeError, SourceError, StoreError, VerificationError
-from layerforge.layers.tar import TRAILER, encode_header, padding
+from layerforge.layers.headers import TRAILER, encode_header, padding
 from layerforge.lock import Lock, LockedDeb, LockedPython, LockedWheel, PlatformLock, Wanted
 from layerforge.oci import CONFIG, LAYER_GZIP, MANIFEST, Descriptor, Digest, Manifest, builtins, encode
 from layerforge.parcel import Contents, export_parcel, import_parcel, list_everything, list_locked

@@ -12,10 +12,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import zstandard
 
 from layerforge.errors import ImageError, VerificationError
 from layerforge.image import Image
-from layerforge.layers.tar import TRAILER, Layer, TarWriter, encode_header, padding
+from layerforge.layers.compression import NONE
+from layerforge.layers.headers import TRAILER, encode_header, padding
+from layerforge.layers.tar import Layer, TarWriter
 from layerforge.oci import (
     CONFIG,
     INDEX,
@@ -369,7 +372,24 @@ def test_broken_compression() -> None:
         assert expected in problems_of(lambda d=data: check_layer(d, LAYER_GZIP, tar=tar)), name  # type: ignore[misc]
     check_layer(gzip.compress(tar[:700]) + gzip.compress(tar[700:]), LAYER_GZIP, tar=tar)
     assert "cannot be checked" not in problems_of(lambda: check_layer(b"", LAYER_TAR))
-    assert "is not a form of layer" in problems_of(lambda: check_layer(tar, LAYER_ZSTD))
+    assert "is not a form of layer" in problems_of(lambda: check_layer(tar, LAYER_ZSTD + "x"))
+
+
+def test_broken_zstd() -> None:
+    tar = archive(("a", {"content": bytes(range(256)) * 4000}))
+    compressor = zstandard.ZstdCompressor(write_checksum=True)
+    whole = compressor.compress(tar)
+    faults = {
+        "checksum": (whole[:-1] + bytes([whole[-1] ^ 1]), "doesn't match checksum"),
+        "cut": (whole[:-9], "the zstd stream is cut off"),
+        "empty": (b"", "the zstd stream is cut off"),
+        "garbage behind": (whole + b"garbage", "the zstd stream is damaged"),
+        "not zstd": (tar, "the zstd stream is damaged"),
+    }
+    for name, (data, expected) in faults.items():
+        assert expected in problems_of(lambda d=data: check_layer(d, LAYER_ZSTD, tar=tar)), name  # type: ignore[misc]
+    check_layer(whole, LAYER_ZSTD, tar=tar)
+    check_layer(compressor.compress(tar[:700]) + compressor.compress(tar[700:]), LAYER_ZSTD, tar=tar)
 
 
 def test_digests_of_layers() -> None:
@@ -390,7 +410,7 @@ def test_the_writer_of_layers_writes_valid_ones(store: Store) -> None:
     with store.open_blob(layer.descriptor) as reader:
         validate_layer(reader, layer.descriptor, layer.diff_id)
     output = io.BytesIO()
-    tar = TarWriter(output, compress=False)
+    tar = TarWriter(output, compression=NONE)
     tar.file("x" * 200 + "/" + "y" * 120, b"1")
     tar.symlink("link", "t" * 300)
     made = tar.finish()

@@ -26,6 +26,8 @@ from layerforge.cli import options
 @click.option("--no-remote-cache", is_flag=True, help="Look for layers in this machine's store only.")
 @options.platform
 @options.base
+@options.compression
+@options.no_bytecode
 @options.locked
 @options.offline
 @options.schema
@@ -39,13 +41,15 @@ def command(
     no_remote_cache: bool,
     platforms: tuple[str, ...],
     base: str | None,
+    compression: str | None,
+    no_bytecode: bool,
     locked: bool,
     offline: bool,
     schema: Path | None,
 ) -> None:
     """Build an image of the model in DIRECTORY (default: here), and print its manifest digest."""
     from layerforge.cli.terminal import Terminal, print_data
-    from layerforge.forge import Options, build_model, default_name, find_project, load_config
+    from layerforge.forge import Options, build_model, default_name, find_project, load_config, override_storage
     from layerforge.network import forbid_network
     from layerforge.platforms import parse_platforms
     from layerforge.reference import parse_reference
@@ -61,6 +65,7 @@ def command(
     with Terminal() as terminal:
         folder = find_project(directory, config_name)
         config = load_config(folder, config_name, terminal, base=base)
+        config = override_storage(config, compression, no_bytecode)
         name = tag or config.image or default_name(folder)
         targets = [LocalSink(), *sinks, *([RegistrySink(terminal)] if push else [])]
         for sink in targets:

@@ -10,7 +10,7 @@ from typing import Any, TypeVar
 import click
 
 from layerforge.errors import LayerforgeError
-from layerforge.layers.tar import EPOCH
+from layerforge.layers.headers import EPOCH
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -33,6 +33,12 @@ platform = click.option(
     help="Platforms (default: cog.yaml's, else this one).",
 )
 base = click.option("--base", metavar="REF", help="Image to build upon, instead of Debian from its packages.")
+compression = click.option(
+    "--compression",
+    type=click.Choice(["gzip", "zstd", "none"]),
+    help="How layers are stored (default: cog.yaml's, else gzip).",
+)
+no_bytecode = click.option("--no-bytecode", is_flag=True, help="Leave packages and code uncompiled: faster to build.")
 engine = click.option(
     "--engine",
     type=click.Choice(["docker", "podman", "sandbox"]),

@@ -90,11 +90,11 @@ class Section:
             return ""
         return value.text.strip()
 
-    def boolean(self, key: str) -> bool:
-        """True or false; false when absent."""
+    def boolean(self, key: str, *, default: bool = False) -> bool:
+        """True or false; ``default`` when absent."""
         value = self.take(key)
         if value is None:
-            return False
+            return default
         word = value.text.lower() if isinstance(value, Scalar) else ""
         if word in _TRUE | _FALSE:
             return word in _TRUE

@@ -26,7 +26,7 @@ _BUILD_KEYS = (
     "pre_install", "sdk_version",
 )  # fmt: skip
 _TOP_KEYS = ("image", "model", "predict", "train", "concurrency", "environment", "weights", "layerforge")
-_SETTING_KEYS = ("base", "python", "platforms", "compression", "max_layers", "ignore")
+_SETTING_KEYS = ("base", "python", "platforms", "compression", "bytecode", "max_layers", "ignore")
 
 _RETIRED_BUILD = {
     "python_extra_index_urls": "write `--extra-index-url URL` lines into the file that python_requirements names",
@@ -274,6 +274,7 @@ def _read_settings(top: Section, findings: Findings) -> Settings:
     if compression and compression not in COMPRESSIONS:
         message = f"layerforge.compression: {shorten(compression)!r} is not one of {', '.join(COMPRESSIONS)}"
         findings.refuse(section.line_of("compression"), message)
+    bytecode = section.boolean("bytecode", default=True)
     max_layers = section.integer("max_layers")
     if max_layers is not None and not 8 <= max_layers <= 125:
         message = f"layerforge.max_layers: {max_layers} is not between 8 and 125"
@@ -284,7 +285,8 @@ def _read_settings(top: Section, findings: Findings) -> Settings:
         base=base,
         python="" if python == "auto" else python,
         platforms=tuple(dict.fromkeys(entry.text for entry in platforms)),
-        compression=compression,
+        compression="" if compression == "gzip" else compression,
+        bytecode=bytecode,
         max_layers=max_layers or 0,
         ignore=ignore,
     )

@@ -26,7 +26,6 @@ def refuse_unsupported(config: Config) -> tuple[Problem, ...]:
         ("build.run", config.build_commands, "commands during the build", "delete what is unused"),
         ("train", config.train, "training", "delete the key to build for predictions only"),
         ("weights", config.weights, "managed weights", "put the files into the project, where they get layers too"),
-        ("layerforge.compression", settings.compression, "a choice of compression", "delete the key"),
         ("layerforge.ignore", settings.ignore, "ignore rules in this file", "write them to .dockerignore"),
     )
     found = [_problem(config, key, f"{key}: {what}: {_LATER}", hint) for key, given, what, hint in rules if given]

@@ -93,6 +93,7 @@ class Settings(msgspec.Struct, frozen=True):
     python: str = ""
     platforms: tuple[str, ...] = ()
     compression: str = ""
+    bytecode: bool = True
     max_layers: int = 0
     ignore: tuple[Entry, ...] = ()
 

@@ -11,12 +11,16 @@ SCHEMA_PATH = ".cog/openapi_schema.json"
 
 
 class CodeRecipe(Recipe, frozen=True, tag="code"):
-    """``files`` and ``folders`` (empty ones) with their paths in the image; ``schema`` is the document, encoded."""
+    """``files`` and ``folders`` (empty ones) with their paths in the image; ``schema`` is the document, encoded.
+
+    Without ``bytecode`` the image's Python compiles what it imports, in every container anew.
+    """
 
     files: tuple[TreeFile, ...]
     folders: tuple[str, ...]
     schema: str
     minor: str
+    bytecode: bool = True
 
 
 def write(recipe: CodeRecipe, tar: TarWriter, bench: Workbench) -> None:
@@ -24,4 +28,4 @@ def write(recipe: CodeRecipe, tar: TarWriter, bench: Workbench) -> None:
     tar.file(SCHEMA_PATH, recipe.schema.encode())
     for folder in recipe.folders:
         tar.directory(folder)
-    write_tree(recipe.files, recipe.minor, tar, bench)
+    write_tree(recipe.files, recipe.minor if recipe.bytecode else "", tar, bench)

@@ -21,11 +21,6 @@ def locate_layer(recipe: Recipe, bench: Workbench) -> tuple[Layer, Segments] | N
     return weights.locate(recipe, bench) if isinstance(recipe, weights.WeightRecipe) else None
 
 
-def is_compressed(recipe: Recipe) -> bool:
-    """Whether the layer is worth compressing."""
-    return not isinstance(recipe, weights.SmallWeightsRecipe)
-
-
 def records_demands(recipe: Recipe) -> bool:
     """Whether the layer lies upon others, whose libraries it may use: what it demands of them is then recorded."""
     return isinstance(recipe, _UPPER)

@@ -16,7 +16,8 @@ from typing import TYPE_CHECKING, BinaryIO, Protocol
 
 import msgspec
 
-from layerforge.layers.tar import COMPRESSOR, EPOCH
+from layerforge.layers.compression import GZIP, Compression
+from layerforge.layers.headers import EPOCH
 from layerforge.oci import Digest, encode
 from layerforge.progress import Reporter
 
@@ -39,8 +40,8 @@ class Step(msgspec.Struct, frozen=True):
     """One layer to be: ``name`` for people (``packages/numpy``), ``recipe`` for identity.
 
     ``size`` is the number of bytes expected in, for progress; 0 if unknown. ``after`` names steps that are better
-    made first, because they leave facts behind that this one would have to find out. Only ``recipe`` and ``mtime``
-    are in the key.
+    made first, because they leave facts behind that this one would have to find out. Only ``recipe``, ``mtime`` and
+    ``compression`` are in the key.
     """
 
     name: str
@@ -48,11 +49,13 @@ class Step(msgspec.Struct, frozen=True):
     mtime: int = EPOCH
     size: int = 0
     after: tuple[str, ...] = ()
+    compression: Compression = GZIP
 
     @property
     def key(self) -> Digest:
         """sha256 of the canonical encoding of recipe, writer parameters and FORMAT."""
-        document = {"format": FORMAT, "compressor": COMPRESSOR, "mtime": self.mtime, "recipe": self.recipe}
+        compressor = self.compression.identity
+        document = {"format": FORMAT, "compressor": compressor, "mtime": self.mtime, "recipe": self.recipe}
         return Digest.of(encode(document))
 
 

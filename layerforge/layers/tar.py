@@ -1,50 +1,36 @@
-"""The one writer of layers: tar headers, gzip members, digests.
+"""The one writer of layers: entries, blocks, digests.
 
 Nothing else in the project writes a tar header or a gzip header. Two calls with the same entries give the same
-bytes on every machine: names, modes, owners and times come from the caller alone, and compression is done by
-libdeflate, whose output depends on nothing but input, level and version (ISA-L's and zlib's differ between
-processors and builds; see ``docs/architecture.md``, "Compression").
-
-Tar format: POSIX.1-2001 (pax), extended headers only where ustar has no room. Gzip: RFC 1952, many members a file.
+bytes on every machine: names, modes, owners and times come from the caller alone, and compression depends on nothing
+but input, level and version (``docs/architecture.md``, "Compression").
 """
 
 from __future__ import annotations
 
 import hashlib
-import struct
 import tarfile
-import zlib
 from collections import deque
 from collections.abc import Iterable, Iterator, Mapping
 from concurrent.futures import Executor, Future
 from typing import Protocol
 
-import deflate
 import msgspec
 from isal import igzip_lib, isal_zlib
 
 from layerforge.errors import LayerError
+from layerforge.layers.compression import GZIP, GZIP_HEADER, NONE, Compression, block_compressor, end_member
+from layerforge.layers.headers import EPOCH, TRAILER, encode_header, padding
+from layerforge.layers.lanes import Lane
 from layerforge.layers.remarks import ANNOTATION, Remark, encode_remarks
-from layerforge.oci import LAYER_GZIP, LAYER_TAR, Descriptor, Digest
-
-LEVEL = 1
-"""libdeflate's level. A higher one saves 5 % of the size for twice the time."""
-
-COMPRESSOR = "deflate-0.9.0/1"
-"""Compressor, version and level: part of the key of every layer."""
-
-EPOCH = 315_619_200
-"""The time of every entry: 1980-01-02, the first day that a zip file can hold in every time zone."""
+from layerforge.oci import Descriptor, Digest
 
 CHUNK = 1 << 20
-"""Bytes read or inflated at a time."""
+"""Bytes of a file that are read at a time."""
 
-_BLOCK = 4 << 20  # a gzip member holds at most this much
+_INFLATED = 256 << 10  # bytes inflated at a time: little enough for the heap, and for the processor's cache
+_BLOCK = 4 << 20  # what is compressed on its own holds at most this much
 _SPLIT = 256 << 10  # ... or this much, when a new file begins: files stay reachable on their own
 _IN_FLIGHT = 6  # blocks being compressed at once, which bounds memory
-
-_GZIP_HEADER = b"\x1f\x8b\x08\x00\x00\x00\x00\x00\x00\xff"  # no name, no time, unknown OS
-_ZEROS = bytes(512)
 
 
 class Writable(Protocol):
@@ -83,99 +69,6 @@ class Layer(msgspec.Struct, frozen=True):
     diff_id: Digest
 
 
-def padding(size: int) -> bytes:
-    """The zero bytes that fill a file of ``size`` bytes up to tar's 512-byte records."""
-    return _ZEROS[: -size % 512]
-
-
-TRAILER = bytes(1024)
-"""The two empty records that end an archive."""
-
-
-_USTAR = struct.Struct("100s8s8s8s12s12s8s1s100s8s32s32s8s8s155s12x")
-_MAGIC = b"ustar\x0000"
-_NUMBERS = (("size", 8**11), ("mtime", 8**11), ("uid", 8**7), ("gid", 8**7))
-
-
-def encode_header(
-    path: str,
-    *,
-    kind: bytes = tarfile.REGTYPE,
-    size: int = 0,
-    mode: int = 0o644,
-    uid: int = 0,
-    gid: int = 0,
-    mtime: int = EPOCH,
-    target: str = "",
-    xattrs: Mapping[str, bytes] = {},
-) -> bytes:
-    """The tar header of one entry, pax records included. ``path`` is relative, POSIX, without a leading ``./``.
-
-    ``xattrs`` are extended attributes by name (``security.capability``), as star, GNU tar and engines record them.
-
-    Written here rather than by ``tarfile`` so that the bytes are the same under every Python; it is also eight times
-    as fast. Source: POSIX.1-2017, pax, "ustar Interchange Format" and "pax Extended Header".
-    """
-    name = (path + "/" if kind == tarfile.DIRTYPE else path).encode("utf-8", "surrogateescape")
-    link = target.encode("utf-8", "surrogateescape")
-    plain = path.isascii() and target.isascii() and not xattrs and mtime < 8**11
-    if plain and size < 8**11 and len(link) <= 100 and uid < 8**7 and gid < 8**7:
-        prefix, fits = b"", len(name) <= 100
-        if not fits:  # the name is cut at a slash, which is not stored
-            cut = name.find(b"/", len(name) - 101, -1)
-            fits = 0 < cut <= 155
-            if fits:
-                prefix, name = name[:cut], name[cut + 1 :]
-        if fits:
-            return _encode_ustar(name, kind, size, mode, uid, gid, mtime, link, prefix)
-    return _encode_pax(name, kind, {"size": size, "mtime": mtime, "uid": uid, "gid": gid}, mode, link, xattrs)
-
-
-def _encode_ustar(
-    name: bytes, kind: bytes, size: int, mode: int, uid: int, gid: int, mtime: int, link: bytes, prefix: bytes = b""
-) -> bytes:
-    fields = (b"%07o" % (mode & 0o7777), b"%07o" % uid, b"%07o" % gid, b"%011o" % size, b"%011o" % mtime)
-    block = _USTAR.pack(name, *fields, b" " * 8, kind, link, _MAGIC, b"", b"", b"0000000", b"0000000", prefix)
-    return b"%b%06o\0 %b" % (block[:148], sum(block), block[156:])
-
-
-def _encode_pax(
-    name: bytes, kind: bytes, numbers: dict[str, int], mode: int, link: bytes, xattrs: Mapping[str, bytes]
-) -> bytes:
-    records: dict[str, bytes] = {}
-    for key, value, room in (("path", name, 100), ("linkpath", link, 100)):
-        if len(value) > room or not value.isascii():
-            records[key] = value
-    for key, limit in _NUMBERS:
-        if numbers[key] >= limit:
-            records[key] = b"%d" % numbers[key]
-            numbers[key] = 0
-    extended = b"" if all(map(_is_utf8, records.values())) else _encode_record("hdrcharset", b"BINARY")
-    records |= {f"SCHILY.xattr.{key}": value for key, value in xattrs.items()}
-    extended += b"".join(_encode_record(key, records[key]) for key in sorted(records))
-    blocks = _encode_ustar(b"././@PaxHeader", tarfile.XHDTYPE, len(extended), 0o644, 0, 0, 0, b"")
-    plain = _encode_ustar(
-        name[:100], kind, numbers["size"], mode, numbers["uid"], numbers["gid"], numbers["mtime"], link[:100]
-    )
-    return b"".join((blocks, extended, padding(len(extended)), plain))
-
-
-def _is_utf8(value: bytes) -> bool:
-    try:
-        value.decode()
-    except UnicodeDecodeError:
-        return False
-    return True
-
-
-def _encode_record(key: str, value: bytes) -> bytes:
-    """``<length> <key>=<value>\\n``, where the length counts its own digits."""
-    body = b" %b=%b\n" % (key.encode(), value)
-    length = len(body) + len(str(len(body)))
-    length = len(body) + len(str(length))
-    return b"%d%b" % (length, body)
-
-
 def check_path(path: str) -> str:
     """``path`` itself, if it stays inside the root.
 
@@ -188,11 +81,12 @@ def check_path(path: str) -> str:
 
 
 class TarWriter:
-    """Writes one layer's tar to ``output``, compressed or not, hashing both forms on the way.
+    """Writes one layer's tar to ``output``, stored as ``compression`` says, hashing both forms on the way.
 
     Entries appear in the order of the calls. Missing parent directories are written first, once, with mode 755.
-    A path may be written once; a directory may be repeated and only the first counts. With an ``executor``, blocks
-    are compressed there in parallel; the bytes do not depend on it. Not safe for use from several threads.
+    A path may be written once; a directory may be repeated and only the first counts. With an ``executor``, hashing,
+    compressing and writing happen there; the bytes do not depend on it. Not safe for use from several threads, nor
+    from those of the executor.
 
     ``observer`` is told of every entry. ``mtime`` is in seconds since 1970. Use :meth:`finish` to get the Layer;
     without it nothing is valid.
@@ -202,19 +96,22 @@ class TarWriter:
         self,
         output: Writable,
         *,
-        compress: bool = True,
+        compression: Compression = GZIP,
         mtime: int = EPOCH,
         executor: Executor | None = None,
         observer: Observer | None = None,
     ) -> None:
         self._output = output
         self._observer = observer
-        self._compress = compress
+        self._compression = compression
+        self._compress = block_compressor(compression)
         self._mtime = mtime
         self._executor = executor
         self._digest = hashlib.sha256()
         self._diff_id = hashlib.sha256()
         self._size = 0
+        self._hashing = Lane(executor, self._diff_id.update)
+        self._writing = Lane(executor, self._put)
         self._buffer = bytearray()
         self._pending: deque[Future[bytes] | bytes] = deque()
         self._paths: set[str] = set()
@@ -295,51 +192,41 @@ class TarWriter:
     def spliced(
         self, path: str, stream: Iterable[bytes], *, size: int, crc32: int, mode: int = 0o644
     ) -> Iterator[bytes]:
-        """A regular file whose content is at hand as a raw deflate stream (RFC 1951): copied, not recompressed.
+        """A regular file whose content is at hand as a raw deflate stream (RFC 1951).
 
-        Yields the inflated chunks, which the caller may hash or drop, but must exhaust.
+        A gzip layer takes a copy of the stream; in others the content is compressed anew. Yields the inflated chunks,
+        which the caller may hash or drop, but must exhaust.
 
         Raises:
             LayerError: the stream does not inflate to ``size`` bytes with this ``crc32``, or has bytes behind its end.
         """
+        copied = self._compression == GZIP
         self._enter(path)
-        header = encode_header(path, size=size, mode=mode, mtime=self._mtime)
-        if not self._compress:
-            raise TypeError("splicing needs a gzip layer")
-        self._write(header)
-        self._flush()
-        inflater = isal_zlib.decompressobj(wbits=-15)
+        if not copied and len(self._buffer) >= _SPLIT:
+            self._flush()
+        self._write(encode_header(path, size=size, mode=mode, mtime=self._mtime))
+        if copied:
+            self._flush()
+            self._emit(GZIP_HEADER)
+            stream = self._copy(stream)
+        take = self._hashing.put if copied else self._write
         observer = self._observer
         if observer is not None:
             observer.begin_file(path, size)
-        self._emit(_GZIP_HEADER)
         written, checksum = 0, 0
-        try:
-            for raw in stream:
-                if inflater.eof and raw:
-                    raise LayerError(f"{path}: data behind the end of the deflate stream")
-                self._emit(raw)
-                data = inflater.decompress(raw, CHUNK)
-                while True:
-                    if data:
-                        written += len(data)
-                        if written > size:
-                            raise LayerError(f"{path}: inflates to more than the {size:,} bytes announced")
-                        checksum = isal_zlib.crc32(data, checksum)
-                        self._diff_id.update(data)
-                        if observer is not None:
-                            observer.feed(data)
-                        yield data
-                    elif inflater.eof or not inflater.unconsumed_tail:
-                        break
-                    data = inflater.decompress(inflater.unconsumed_tail, CHUNK)
-        except igzip_lib.IsalError as error:  # type: ignore[misc]
-            raise LayerError(f"{path}: damaged deflate stream ({error})") from error
-        if not inflater.eof or inflater.unused_data:
-            raise LayerError(f"{path}: the deflate stream is cut off or followed by other data")
+        for data in _inflate(path, stream):
+            written += len(data)
+            if written > size:
+                raise LayerError(f"{path}: inflates to more than the {size:,} bytes announced")
+            checksum = isal_zlib.crc32(data, checksum)
+            take(data)
+            if observer is not None:
+                observer.feed(data)
+            yield data
         if written != size or checksum != crc32:
             raise LayerError(f"{path}: size or CRC is not what the archive's directory says")
-        self._emit(struct.pack("<II", checksum, written & 0xFFFFFFFF))
+        if copied:
+            self._emit(end_member(checksum, written))
         if observer is not None:
             observer.end_file()
         self._write(padding(size))
@@ -352,8 +239,10 @@ class TarWriter:
         self._write(TRAILER)
         self._flush()
         self._drain(0)
+        self._hashing.finish()
+        self._writing.finish()
         descriptor = Descriptor(
-            media_type=LAYER_GZIP if self._compress else LAYER_TAR,
+            media_type=self._compression.media_type,
             digest=Digest.from_hex(self._digest.hexdigest()),
             size=self._size,
             annotations={
@@ -361,7 +250,8 @@ class TarWriter:
                 **({ANNOTATION: encode_remarks(self._remarks)} if self._remarks else {}),
             },
         )
-        return Layer(descriptor, Digest.from_hex(self._diff_id.hexdigest()))
+        plain = self._digest if self._compression == NONE else self._diff_id
+        return Layer(descriptor, Digest.from_hex(plain.hexdigest()))
 
     # -- inside ----------------------------------------------------------------------------------------------
 
@@ -383,10 +273,6 @@ class TarWriter:
         self._write(encode_header(path, kind=kind, mode=mode, uid=uid, gid=gid, mtime=self._mtime, target=target))
 
     def _write(self, data: bytes) -> None:
-        self._diff_id.update(data)
-        if not self._compress:
-            self._emit(data)
-            return
         room = _BLOCK - len(self._buffer)
         if len(data) < room:
             self._buffer += data
@@ -403,20 +289,29 @@ class TarWriter:
             return
         block = bytes(self._buffer)
         self._buffer.clear()
-        if self._executor is None:
-            self._emit(compress_member(block))
+        if self._compression == NONE:
+            self._writing.put(block)
             return
-        self._pending.append(self._executor.submit(compress_member, block))
-        self._drain(_IN_FLIGHT)
+        self._hashing.put(block)
+        if self._executor is None:
+            self._writing.put(self._compress(block))
+        else:
+            self._pending.append(self._executor.submit(self._compress, block))
+            self._drain(_IN_FLIGHT)
+
+    def _copy(self, stream: Iterable[bytes]) -> Iterator[bytes]:
+        for raw in stream:
+            self._emit(raw)
+            yield raw
 
     def _drain(self, keep: int) -> None:
         """Put out what is ready, and wait for the oldest blocks until at most ``keep`` are left."""
         while self._pending:
             head = self._pending[0]
             if isinstance(head, bytes):
-                self._put(head)
+                self._writing.put(head)
             elif len(self._pending) > keep or head.done():
-                self._put(head.result())
+                self._writing.put(head.result())
             else:
                 return
             self._pending.popleft()
@@ -426,7 +321,7 @@ class TarWriter:
             self._pending.append(data)
             self._drain(_IN_FLIGHT)
         else:
-            self._put(data)
+            self._writing.put(data)
 
     def _put(self, data: bytes) -> None:
         self._digest.update(data)
@@ -434,7 +329,19 @@ class TarWriter:
         self._output.write(data)
 
 
-def compress_member(data: bytes) -> bytes:
-    """``data`` as one gzip member."""
-    body = deflate.deflate_compress(data, LEVEL)
-    return b"".join((_GZIP_HEADER, body, struct.pack("<II", zlib.crc32(data), len(data) & 0xFFFFFFFF)))
+def _inflate(path: str, stream: Iterable[bytes]) -> Iterator[bytes]:
+    """The content of a raw deflate ``stream``, which must end where it ends."""
+    inflater = isal_zlib.decompressobj(wbits=-15)
+    try:
+        for raw in stream:
+            if inflater.eof and raw:
+                raise LayerError(f"{path}: data behind the end of the deflate stream")
+            data = inflater.decompress(raw, _INFLATED)
+            while data or (inflater.unconsumed_tail and not inflater.eof):
+                if data:
+                    yield data
+                data = inflater.decompress(inflater.unconsumed_tail, _INFLATED)
+    except igzip_lib.IsalError as error:  # type: ignore[misc]
+        raise LayerError(f"{path}: damaged deflate stream ({error})") from error
+    if not inflater.eof or inflater.unused_data:
+        raise LayerError(f"{path}: the deflate stream is cut off or followed by other data")

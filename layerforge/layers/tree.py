@@ -43,12 +43,12 @@ def write_file(file: TreeFile, tar: TarWriter, bench: Workbench) -> bytes | None
 def write_tree(files: tuple[TreeFile, ...], minor: str, tar: TarWriter, bench: Workbench) -> None:
     """Write ``files`` in order, then the bytecode of the Python files among them.
 
-    ``minor`` is the Python version that the bytecode is for, as ``3.13``.
+    ``minor`` is the Python version that the bytecode is for, as ``3.13``; empty for none.
     """
     batch: list[tuple[str, bytes]] = []
     for file in files:
         content = write_file(file, tar, bench)
-        if content is None:
+        if content is None or not minor:
             continue
         batch.append((file.path, content))
         if sum(len(source) for _, source in batch) >= _COMPILE_BATCH:

@@ -9,8 +9,9 @@ from pathlib import Path
 import msgspec
 
 from layerforge.errors import SourceError
+from layerforge.layers.headers import TRAILER, encode_header, padding
 from layerforge.layers.step import Recipe, Workbench
-from layerforge.layers.tar import TRAILER, Layer, TarWriter, encode_header, padding
+from layerforge.layers.tar import Layer, TarWriter
 from layerforge.layers.tree import TreeFile, write_file
 from layerforge.oci import LAYER_TAR, Descriptor, Digest
 from layerforge.project import ProjectFile

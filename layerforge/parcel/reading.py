@@ -16,7 +16,7 @@ import msgspec
 
 from layerforge.blobs import list_blobs
 from layerforge.errors import ImageError, StoreError, VerificationError
-from layerforge.layers.tar import TRAILER, encode_header, padding
+from layerforge.layers.headers import TRAILER, encode_header, padding
 from layerforge.oci import decode
 from layerforge.parcel.contents import FORMAT, LIST, Contents, Entry, check_contents
 from layerforge.progress import Reporter, format_size

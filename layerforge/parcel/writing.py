@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import BinaryIO
 
 from layerforge.errors import StoreError, VerificationError
-from layerforge.layers.tar import TRAILER, encode_header, padding
+from layerforge.layers.headers import TRAILER, encode_header, padding
 from layerforge.oci import encode
 from layerforge.parcel.contents import LIST, MATERIALS, Contents, Entry
 from layerforge.progress import Reporter, format_size

@@ -14,7 +14,8 @@ from pathlib import Path
 
 from layerforge.blobs import list_blobs, require_blobs
 from layerforge.errors import LayerforgeError
-from layerforge.layers.tar import TRAILER, Writable, encode_header, padding
+from layerforge.layers.headers import TRAILER, encode_header, padding
+from layerforge.layers.tar import Writable
 from layerforge.oci import DOCKER_INDEX, INDEX, Descriptor, Index, Manifest, decode, encode
 from layerforge.progress import SILENCE, Reporter, format_size
 from layerforge.reference import Reference

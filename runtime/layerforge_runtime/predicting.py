@@ -7,8 +7,7 @@ import os
 from collections.abc import Awaitable, Coroutine
 from typing import Any
 
-from layerforge_runtime.answers import send_error, send_json
-from layerforge_runtime.attachments import send_body
+from layerforge_runtime.answers import JSON, send_error, send_json
 from layerforge_runtime.bodies import read_body
 from layerforge_runtime.limits import Limits
 from layerforge_runtime.logs import Log, now
@@ -95,7 +94,7 @@ class Predicting:
             send_json(protocol, 202, {"id": prediction.id, "status": "starting"})
         else:
             await self._wait(prediction, started, protocol)
-            await send_body(protocol, 200, prediction.snapshot(), prediction.attachments)
+            protocol.response_bytes(200, JSON, prediction.snapshot())
 
     async def _take(
         self, headers: Any, protocol: Any, id: str, streaming: bool
@@ -155,7 +154,7 @@ class Predicting:
             return True
         if running is None:
             return False
-        await send_body(protocol, 202, running.snapshot(self._validator.mask(running.inputs)), running.attachments)
+        protocol.response_bytes(202, JSON, running.snapshot(self._validator.mask(running.inputs)))
         return True
 
     async def _stream(self, events: EventLog, headers: Any, protocol: Any, *, cancel: bool) -> None:

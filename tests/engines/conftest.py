@@ -10,6 +10,7 @@ import msgspec
 import pytest
 
 from layerforge.engines.image import host_architecture
+from layerforge.layers.compression import GZIP, NONE, Compression
 from layerforge.layers.tar import Layer, TarWriter
 from layerforge.oci import (
     CONFIG,
@@ -56,10 +57,10 @@ APPLETS = [
 ]
 
 
-def write_layer(store: Store, fill: Callable[[TarWriter], object], *, compress: bool = True) -> Layer:
+def write_layer(store: Store, fill: Callable[[TarWriter], object], *, compression: Compression = GZIP) -> Layer:
     """A layer of ``store`` with what ``fill`` writes."""
     with store.write_blob() as blob:
-        tar = TarWriter(blob, compress=compress)
+        tar = TarWriter(blob, compression=compression)
         fill(tar)
         layer = tar.finish()
         blob.commit(layer.descriptor.digest)
@@ -117,7 +118,7 @@ def make_image(store: Store, require: Callable[[object, str], None]) -> MakeImag
         tar.file("www/old/kept", b"upper")
 
     def make(architecture: str = "", whiteouts: bool = True, **options: object) -> Descriptor:
-        layers = [write_layer(store, base), write_layer(store, top, compress=False)]
+        layers = [write_layer(store, base), write_layer(store, top, compression=NONE)]
         if whiteouts:
             layers.append(write_layer(store, remove))
         config = ContainerConfig(env=("PATH=/bin", "A=1"), cmd=("/serve", "one"), working_dir="/work")

@@ -16,8 +16,9 @@ from layerforge.engines.extract import extract
 from layerforge.engines.tree import flatten, is_opaque, is_whiteout, remove_tree
 from layerforge.engines.unpack import layer_folder, unpack_layer
 from layerforge.errors import EngineError, LayerforgeError, VerificationError
+from layerforge.layers.compression import COMPRESSIONS, GZIP, NONE, Compression
 from layerforge.layers.tar import Layer, TarWriter
-from layerforge.oci import LAYER_GZIP, LAYER_TAR, Digest
+from layerforge.oci import Digest
 from layerforge.progress import SILENCE
 from layerforge.store import Store
 from tests.conftest import require
@@ -81,7 +82,7 @@ def test_capabilities_of_programs_are_kept(tmp_path: Path) -> None:
     except OSError as error:
         require(False, f"capabilities of files cannot be set here: {error.strerror}")
     buffer = io.BytesIO()
-    writer = TarWriter(buffer, compress=False)
+    writer = TarWriter(buffer, compression=NONE)
     writer.file("ping", b"\x7fELF", mode=0o755, uid=7, gid=8, xattrs={"security.capability": value})
     writer.file("plain", b"\x7fELF", mode=0o755, xattrs={"security.capability": b"not one"})
     writer.finish()
@@ -196,19 +197,19 @@ def test_folders_closed_to_their_owner_can_be_filled_and_removed(tmp_path: Path)
 # -- layers --------------------------------------------------------------------------------------------------
 
 
-def add_layer(store: Store, fill: Callable[[TarWriter], object], *, compress: bool = True) -> Layer:
+def add_layer(store: Store, fill: Callable[[TarWriter], object], *, compression: Compression = GZIP) -> Layer:
     with store.write_blob() as blob:
-        tar = TarWriter(blob, compress=compress)
+        tar = TarWriter(blob, compression=compression)
         fill(tar)
         layer = tar.finish()
         blob.commit(layer.descriptor.digest)
     return layer
 
 
-@pytest.mark.parametrize("compress", [True, False])
-def test_unpacks_a_layer_once(store: Store, compress: bool) -> None:
-    layer = add_layer(store, lambda tar: tar.file("a/b", b"content"), compress=compress)
-    assert layer.descriptor.media_type == (LAYER_GZIP if compress else LAYER_TAR)
+@pytest.mark.parametrize("compression", COMPRESSIONS.values(), ids=COMPRESSIONS)
+def test_unpacks_a_layer_once(store: Store, compression: Compression) -> None:
+    layer = add_layer(store, lambda tar: tar.file("a/b", b"content"), compression=compression)
+    assert layer.descriptor.media_type == compression.media_type
     with ThreadPoolExecutor(4) as pool:
         calls = [pool.submit(unpack_layer, store, layer.descriptor, layer.diff_id, SILENCE) for _ in range(4)]
         folders = {call.result() for call in calls}

@@ -14,7 +14,7 @@ from pathlib import Path
 
 import msgspec
 
-from layerforge.layers.tar import EPOCH
+from layerforge.layers.headers import EPOCH
 from layerforge.lock import LockedDeb, PlatformLock
 from layerforge.oci import Digest
 from layerforge.platforms import host_platform

@@ -17,8 +17,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from layerforge.errors import LayerError
-from layerforge.layers.tar import CHUNK, EPOCH, TRAILER, Layer, TarWriter, encode_header, padding
-from layerforge.oci import LAYER_GZIP, LAYER_TAR, Digest
+from layerforge.layers.compression import COMPRESSIONS, GZIP, NONE, ZSTD, Compression, _zstd_compressor
+from layerforge.layers.headers import EPOCH, TRAILER, encode_header, padding
+from layerforge.layers.tar import CHUNK, Layer, TarWriter
+from layerforge.oci import LAYER_GZIP, LAYER_TAR, LAYER_ZSTD, Digest
 from tests.conftest import require
 
 
@@ -39,10 +41,10 @@ def read_tar(data: bytes) -> dict[str, tarfile.TarInfo]:
         return {member.name: member for member in archive}
 
 
-def make_sample(*, compress: bool = True, threads: int = 0) -> tuple[bytes, Layer]:
+def make_sample(*, compression: Compression = GZIP, threads: int = 0) -> tuple[bytes, Layer]:
     output = io.BytesIO()
     executor = ThreadPoolExecutor(threads) if threads else None
-    tar = TarWriter(output, compress=compress, executor=executor)
+    tar = TarWriter(output, compression=compression, executor=executor)
     tar.file("etc/hostname", b"box\n")
     tar.directory("empty", mode=0o700)
     tar.file("usr/bin/tool", iter([b"#!/bin/sh\n", b"echo\n"]), size=15, mode=0o755)
@@ -52,8 +54,7 @@ def make_sample(*, compress: bool = True, threads: int = 0) -> tuple[bytes, Laye
     tar.file("usr/share/noise", noise)
     for index in range(40):
         tar.file(f"usr/share/many/{index:02}", noise[index * 100 : index * 20_000])
-        if compress:
-            splice(tar, f"usr/share/spliced/{index:02}", noise[: index * 3000])
+        splice(tar, f"usr/share/spliced/{index:02}", noise[: index * 3000])
     layer = tar.finish({"a": "b"})
     if executor:
         executor.shutdown()
@@ -70,7 +71,7 @@ def test_a_layer_describes_its_bytes() -> None:
 
 
 def test_uncompressed_layers_are_the_tar_itself() -> None:
-    data, layer = make_sample(compress=False)
+    data, layer = make_sample(compression=NONE)
     assert layer.descriptor.media_type == LAYER_TAR
     assert layer.diff_id == layer.descriptor.digest == Digest.of(data)
 
@@ -86,8 +87,36 @@ def test_entries_read_back_with_their_metadata() -> None:
         assert (member.uid, member.gid, member.uname, member.gname, member.mtime) == (0, 0, "", "", EPOCH)
 
 
-def test_threads_do_not_change_the_bytes() -> None:
-    assert make_sample()[0] == make_sample(threads=1)[0] == make_sample(threads=4)[0]
+@pytest.mark.parametrize("compression", COMPRESSIONS.values(), ids=COMPRESSIONS)
+def test_threads_do_not_change_the_bytes(compression: Compression) -> None:
+    once = make_sample(compression=compression)
+    assert once == make_sample(compression=compression, threads=1) == make_sample(compression=compression, threads=4)
+    assert once[1].descriptor.digest == Digest.of(once[0])
+
+
+def test_compression_does_not_change_the_diff_id() -> None:
+    layers = {name: make_sample(compression=compression)[1] for name, compression in COMPRESSIONS.items()}
+    assert len({layer.diff_id for layer in layers.values()}) == 1
+    assert len({layer.descriptor.digest for layer in layers.values()}) == 3
+    kinds = [layers[name].descriptor.media_type for name in ("gzip", "zstd", "none")]
+    assert kinds == [LAYER_GZIP, LAYER_ZSTD, LAYER_TAR]
+
+
+def test_a_zstd_layer_is_read_by_zstd() -> None:
+    require(shutil.which("zstd"), "zstd is not installed")
+    data, layer = make_sample(compression=ZSTD)
+    plain = subprocess.run(["zstd", "-dc"], input=data, capture_output=True, check=True).stdout
+    assert Digest.of(plain) == layer.diff_id
+
+
+def test_another_libzstd_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    import zstandard
+
+    _zstd_compressor.cache_clear()
+    monkeypatch.setattr(zstandard, "ZSTD_VERSION", (1, 4, 9))
+    with pytest.raises(LayerError, match=r"libzstd 1\.5\.7, and here is 1\.4\.9") as caught:
+        TarWriter(io.BytesIO(), compression=ZSTD)
+    assert "zstandard" in caught.value.hint
 
 
 @pytest.mark.parametrize("portion", [1000, 1 << 20, (4 << 20) - 1, 1 << 24])
@@ -290,6 +319,24 @@ def test_a_damaged_deflate_stream_is_refused(stream: bytes, message: str) -> Non
         splice(TarWriter(io.BytesIO()), "a", CONTENT, stream=stream)
 
 
+@pytest.mark.parametrize("compression", COMPRESSIONS.values(), ids=COMPRESSIONS)
+def test_what_writing_raises_is_raised(compression: Compression) -> None:
+    class Full:
+        def write(self, data: bytes) -> None:
+            raise OSError(28, "No space left on device")
+
+    def write_much(executor: ThreadPoolExecutor | None) -> None:
+        tar = TarWriter(Full(), compression=compression, executor=executor)
+        for index in range(40):
+            tar.file(str(index), os.urandom(1 << 20))
+        tar.finish()
+
+    with pytest.raises(OSError, match="No space left"):
+        write_much(None)
+    with ThreadPoolExecutor(2) as executor, pytest.raises(OSError, match="No space left"):
+        write_much(executor)
+
+
 def test_a_bomb_stops_at_the_announced_size() -> None:
     bomb = raw_deflate(bytes(200 << 20), 9)
     tar = TarWriter(io.BytesIO())
@@ -298,11 +345,6 @@ def test_a_bomb_stops_at_the_announced_size() -> None:
         for chunk in tar.spliced("a", [bomb], size=100, crc32=0):
             seen += len(chunk)
     assert seen <= CHUNK
-
-
-def test_splicing_needs_compression() -> None:
-    with pytest.raises(TypeError):
-        splice(TarWriter(io.BytesIO(), compress=False), "a", b"b")
 
 
 # -- properties ------------------------------------------------------------------------------------------------

@@ -9,12 +9,16 @@ import shutil
 import signal
 import subprocess
 import sys
+import tarfile
 import time
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
+from layerforge.inflate import inflate_layer
+from layerforge.layers.compression import COMPRESSIONS
+from layerforge.oci import LAYER_GZIP, ImageConfig, Manifest, decode
 from layerforge.store import Store
 from layerforge.validate import validate_image
 from tests.conftest import require
@@ -32,6 +36,53 @@ def test_every_image_is_valid(name: str, forge: Forge, locked: Callable[[str], P
     assert manifest is not None, store.tags()
     assert manifest.digest == digest
     validate_image(store, manifest)
+
+
+@pytest.mark.sandbox
+@pytest.mark.parametrize("compression", ["zstd", "none"])
+def test_compression_changes_how_layers_are_stored_and_nothing_else(
+    compression: str, forge: Forge, locked: Callable[[str], Path], tmp_path: Path
+) -> None:
+    folder = locked("hello")
+    store = Store(forge.home)
+    diff_ids, kinds = {}, {}
+    for name in ("gzip", compression):
+        forge.ok("build", folder, "--locked", "--compression", name, "-t", f"stored:{name}")
+        manifest = store.resolve_tag(f"index.docker.io/library/stored:{name}") or store.resolve_tag(f"stored:{name}")
+        assert manifest is not None, store.tags()
+        validate_image(store, manifest)
+        image = decode(store.read_blob(manifest), Manifest)
+        diff_ids[name] = decode(store.read_blob(image.config), ImageConfig).rootfs.diff_ids
+        kinds[name] = {layer.media_type for layer in image.layers}
+    assert diff_ids[compression] == diff_ids["gzip"]
+    assert kinds == {"gzip": {LAYER_GZIP}, compression: {COMPRESSIONS[compression].media_type}}
+    copy = shutil.copytree(folder, tmp_path / "copy")
+    with (copy / "cog.yaml").open("a") as file:
+        file.write(f"layerforge: {{compression: {compression}}}\n")
+    assert "Ada" in forge.ok("run", copy, "--locked", "--engine", "sandbox", "-i", "name=Ada")
+
+
+def test_bytecode_can_be_left_out(forge: Forge, locked: Callable[[str], Path]) -> None:
+    with_it = forge.ok("build", locked("hello"), "--locked")
+    without = forge.ok("build", locked("hello"), "--locked", "--no-bytecode")
+    assert without != with_it
+    store = Store(forge.home)
+    manifest = store.resolve_tag("index.docker.io/library/hello:latest") or store.resolve_tag("hello:latest")
+    assert manifest is not None
+    assert manifest.digest == without
+    layers = decode(store.read_blob(manifest), Manifest).layers
+    found = {"src": 0, "usr/local": 0, "usr/lib": 0}
+    for layer in layers:
+        with (
+            store.open_blob(layer) as blob,
+            inflate_layer(blob, layer) as plain,
+            tarfile.open(fileobj=plain, mode="r|") as archive,
+        ):
+            for name in archive.getnames():
+                for folder in found:
+                    found[folder] += name.startswith(f"{folder}/") and name.endswith(".pyc")
+    assert found["src"] == found["usr/local"] == 0
+    assert found["usr/lib"] > 100  # the interpreter's library is compiled all the same
 
 
 def scramble(source: Path, destination: Path) -> Path:

@@ -13,7 +13,7 @@ import re
 import struct
 from collections.abc import Iterable
 
-from layerforge.layers.tar import EPOCH
+from layerforge.layers.headers import EPOCH
 from layerforge.sources.debian.rootstate import Entries, file_entry
 
 PATH = "etc/ssl/certs/java/cacerts"

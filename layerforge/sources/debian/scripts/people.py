@@ -6,7 +6,7 @@ from collections.abc import Iterable
 
 import msgspec
 
-from layerforge.layers.tar import EPOCH
+from layerforge.layers.headers import EPOCH
 from layerforge.sources.debian.scripts.world import World
 
 DAYS = EPOCH // 86_400

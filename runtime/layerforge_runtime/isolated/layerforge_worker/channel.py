@@ -13,18 +13,12 @@ from typing import Any
 
 from cog.exceptions import CancelationException
 
-from .framing import LARGE, FrameBuffer, pack
+from .framing import FrameBuffer, pack
 
 Message = tuple[dict[str, Any], bytes]
 
 _encode = json.JSONEncoder(ensure_ascii=False, allow_nan=False, separators=(",", ":")).encode
 _identify = threading.get_ident
-_decode = json.JSONDecoder().raw_decode
-
-
-def decode(text: bytes) -> Any:
-    """The value of JSON that the server has written: UTF-8, and no space around it (``json.loads`` looks for it)."""
-    return _decode(str(text, "utf-8"))[0]
 
 
 class Channel:
@@ -115,24 +109,24 @@ class Channel:
 
     def _fill_ready(self) -> bool:
         try:
-            while (count := self._fill(socket.MSG_DONTWAIT)) >= LARGE:  # there may be more
+            while self._fill(socket.MSG_DONTWAIT):
                 pass
         except BlockingIOError:
             return True
-        return count > 0
+        return False
 
     def find_cancel(self, id: str) -> bool:
         """Whether the server has asked to cancel ``id``. What has arrived is kept for :meth:`receive`."""
         self._fill_ready()
         return any(head["kind"] == "cancel" and head["id"] == id for head, _ in self._received)
 
-    def _fill(self, flags: int) -> int:
+    def _fill(self, flags: int) -> bool:
         room = self._buffer.room()
         count = self._socket.recv_into(room, 0, flags)
         self._buffer.filled(count)
         while (frame := self._buffer.next()) is not None:
-            self._received.append((decode(frame[0]), frame[1]))
-        return count
+            self._received.append((json.loads(frame[0]), frame[1]))
+        return count > 0
 
     def close(self) -> None:
         self._socket.close()
