@@ -28,7 +28,8 @@ from layerforge.plan import plan_image
 from layerforge.platforms import host_platform, parse_platforms
 from layerforge.progress import Reporter
 from layerforge.project import Project
-from layerforge.remote_cache import CacheSource, RemoteCache
+from layerforge.reference import Reference
+from layerforge.remote_cache import RemoteCache
 from layerforge.runtime_files import list_runtime_files
 from layerforge.scan import scan_project
 from layerforge.sources.base.fetch import load_base
@@ -54,7 +55,7 @@ class Options(msgspec.Struct, frozen=True):
     schema: Path | None = None
     created: int = EPOCH
     platforms: tuple[Platform, ...] = ()
-    cache: tuple[CacheSource, ...] = ()
+    cache: tuple[Reference, ...] = ()
     offline: bool = False
 
 
@@ -158,7 +159,7 @@ def build_model(
     if project.ignored:
         reporter.note(f".gitignore leaves out {project.ignored} files; a .dockerignore would decide instead")
     runtime = list_runtime_files()
-    remote = RemoteCache(options.cache, {}, store, reporter)
+    remote = RemoteCache(options.cache, store, reporter)
     images: list[Image] = []
     made: dict[str, None] = {}
     for platform, section, base in zip(platforms, chosen, bases, strict=True):

@@ -2,20 +2,19 @@
 
 from __future__ import annotations
 
-import io
 from collections.abc import Iterator
 from pathlib import Path
 
-import msgspec
 import pytest
 
+from layerforge.errors import InvalidReference
 from layerforge.image import Image, identify_layer
 from layerforge.layers.tar import Layer
-from layerforge.oci import MANIFEST, Descriptor, Digest, Manifest, decode, encode
+from layerforge.oci import MANIFEST, Digest
 from layerforge.origin import Repository
 from layerforge.reference import Reference
-from layerforge.registry import Registry, push_image
-from layerforge.remote_cache import CacheSource, RemoteCache, choose_sources
+from layerforge.registry import push_image
+from layerforge.remote_cache import RemoteCache, choose_sources
 from layerforge.store import Store
 from tests.made_images import make_image
 from tests.registry_servers import Proxy, Reply
@@ -46,12 +45,6 @@ def layers_of(image: Image) -> dict[Digest, Layer]:
     return dict(named for layer in image.layers if (named := identify_layer(layer)) is not None)
 
 
-def open_cache(
-    reference: Reference, store: Store, news: News, *, trusted: bool = True, recorded: dict[Digest, Layer] | None = None
-) -> RemoteCache:
-    return RemoteCache([CacheSource(reference, trusted)], recorded or {}, store, news)
-
-
 def test_layers_are_found_by_key_in_one_request(
     store: Store, image: Image, reference: Reference, fresh_store: Store
 ) -> None:
@@ -60,7 +53,7 @@ def test_layers_are_found_by_key_in_one_request(
     assert expected
     with Proxy(reference.registry) as proxy:
         there = Reference(proxy.address, reference.repository, reference.tag)
-        cache = open_cache(there, fresh_store, News())
+        cache = RemoteCache([there], fresh_store, News())
         assert proxy.requests == [], "nothing is asked before the first question"
         for key, layer in expected.items():
             assert cache.find(key) == layer
@@ -69,40 +62,6 @@ def test_layers_are_found_by_key_in_one_request(
             assert origin.repositories == (Repository(there.registry, there.repository),)
         assert cache.find(Digest.of(b"another")) is None
         assert proxy.methods() == ["GET"]
-
-
-def test_a_stranger_is_not_believed_unless_the_lock_says_the_same(
-    store: Store, image: Image, reference: Reference, fresh_store: Store
-) -> None:
-    push_image(store, image.manifest, reference)
-    (key, layer), *others = layers_of(image).items()
-    news = News()
-    cache = open_cache(reference, fresh_store, news, trusted=False, recorded={key: layer})
-    assert cache.find(key) == layer
-    assert [cache.find(other) for other, _ in others] == [None] * len(others)
-    assert len(others) == 0 or any("does not vouch" in line for line in news.lines)
-
-
-@pytest.mark.parametrize("trusted", [True, False])
-def test_what_contradicts_the_lock_is_never_used(
-    trusted: bool, store: Store, image: Image, reference: Reference, fresh_store: Store
-) -> None:
-    """Somebody pushed a manifest that gives another layer for our key."""
-    key, layer = next(iter(layers_of(image).items()))
-    evil = Descriptor(layer.descriptor.media_type, Digest.of(b"evil"), 4)
-    manifest = decode(store.read_blob(image.manifest), Manifest)
-    forged = tuple(
-        msgspec.structs.replace(evil, annotations=each.annotations) if each.digest == layer.descriptor.digest else each
-        for each in manifest.layers
-    )
-    data = encode(msgspec.structs.replace(manifest, layers=forged))
-    push_image(store, image.manifest, reference)
-    with Registry(reference) as registry:
-        registry.push_blob(evil, lambda: io.BytesIO(b"evil"))  # type: ignore[arg-type, return-value]
-        registry.push_manifest("evil", Descriptor(MANIFEST, Digest.of(data), len(data)), data)
-    there = msgspec.structs.replace(reference, tag="evil")
-    assert open_cache(there, fresh_store, News(), trusted=trusted, recorded={key: layer}).find(key) is None
-    assert open_cache(there, fresh_store, News(), trusted=False).find(key) is None
 
 
 @pytest.mark.parametrize("body", [b"<html>", b"{}", b'{"schemaVersion":2,"layers":[{}]}'])
@@ -114,23 +73,24 @@ def test_garbage_makes_a_build_slower_and_no_more(
     with Proxy(reference.registry, lambda _: Reply(200, {"Content-Type": MANIFEST}, body)) as proxy:
         news = News()
         there = Reference(proxy.address, reference.repository, reference.tag)
-        assert open_cache(there, store, news).find(key) is None
+        assert RemoteCache([there], store, news).find(key) is None
         assert any("does not serve as a cache" in line for line in news.lines)
 
 
 def test_a_tag_that_is_not_there_is_no_news(store: Store, reference: Reference) -> None:
     news = News()
-    assert open_cache(reference, store, news).find(Digest.of(b"")) is None
+    assert RemoteCache([reference], store, news).find(Digest.of(b"")) is None
     assert news.lines == []
 
 
-def test_who_is_trusted() -> None:
+def test_who_is_believed() -> None:
     target = Reference("r.example", "team/model", "v2")
-    assert choose_sources([], target) == (CacheSource(target, True),)
-    assert choose_sources([], None) == ()
+    assert choose_sources([], target, push=True) == (target,)
+    assert choose_sources([], target, push=False) == ()
     beside = Reference("r.example", "team/model", "v1")
     pinned = Reference("other.example", "model", "", Digest.of(b"pinned"))
-    strange = Reference("r.example", "team/other", "v1")
-    sources = choose_sources([beside, pinned, strange], target)
-    assert [source.trusted for source in sources] == [True, True, False]
-    assert [source.trusted for source in choose_sources([beside], None)] == [False]
+    assert choose_sources([beside, pinned], target, push=True) == (beside, pinned)
+    for strange in (Reference("r.example", "team/other", "v1"), Reference("other.example", "team/model", "v2")):
+        with pytest.raises(InvalidReference, match="could put any layer") as caught:
+            choose_sources([strange], target, push=True)
+        assert "by its digest" in caught.value.hint

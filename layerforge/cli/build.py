@@ -70,8 +70,7 @@ def command(
         targets = [LocalSink(), *sinks, *([RegistrySink(terminal)] if push else [])]
         for sink in targets:
             sink.check(name)
-        target = parse_name(name) if push else None
-        known = () if no_remote_cache or offline else choose_sources(caches, target)
+        known = choose_sources(caches, parse_name(name), push=push and not no_remote_cache)
         chosen = Options(locked, schema, options.created_time(), parse_platforms(platforms), known, offline)
         store = Store()
         try:
