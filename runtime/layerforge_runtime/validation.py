@@ -114,11 +114,6 @@ def _compile(schema: dict[str, Any], schemas: dict[str, Any]) -> Check:
     kind = schema.get("type", "")
     if schema.get("format") == "uri":
         checks.append(_check_url)
-    if "enum" in schema:
-        allowed = schema["enum"]
-        checks.append(
-            _simple(lambda value: _in(value, allowed), lambda value: f"{_show(value)} is not one of {_show(allowed)}")
-        )
     checks += _limits(schema)
     if "items" in schema:
         checks.append(_check_items(_compile(schema["items"], schemas)))
@@ -134,8 +129,11 @@ def _compile(schema: dict[str, Any], schemas: dict[str, Any]) -> Check:
         )
     checks += [_compile(each, schemas) for each in schema.get("allOf", ())]
     is_kind = _TYPES.get(kind, lambda _: True)
+    allowed = schema.get("enum")
 
     def check(value: Any, path: Path) -> Iterator[Fault]:
+        if allowed is not None and not _in(value, allowed):
+            yield path, f"{_show(value)} is not one of {_show(allowed)}"
         if not is_kind(value):
             yield path, f"{_show(value)} is not of type {_show(kind)}"
             return

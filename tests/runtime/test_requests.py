@@ -67,6 +67,7 @@ def test_every_field_that_is_wrong_is_named(server: Server) -> None:
         (("body", "input", "scale"), '"x" is not of type "number"', "value_error"),
         (("body", "input", "flag"), '"yes" is not of type "boolean"', "value_error"),
         (("body", "input", "color"), '"blue" is not one of ["red","green"]', "value_error"),
+        (("body", "input", "level"), "true is not one of [1,2]", "value_error"),
         (("body", "input", "level"), 'true is not of type "integer"', "value_error"),
         (("body", "input", "items", 1), '"x" is not of type "integer"', "value_error"),
         (
