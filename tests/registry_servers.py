@@ -18,6 +18,7 @@ from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
 from tests.conftest import free_port, require, stop
+from tests.loopback import LoopbackServer, hang_up
 
 USER, PASSWORD = "user", "s3cret:pass"
 _HTPASSWD = "user:$2y$05$abcdefghijklmnopqrstuuKqhJSfTIYV1SkiVqP0GjQATd/vnrS1a\n"  # bcrypt, as docker-registry wants it
@@ -212,7 +213,7 @@ class Stall:
 Trick = Reply | Cut | Changed | Twice | Stall | None
 
 
-class Proxy:
+class Proxy(LoopbackServer):
     """Stands before a registry: ``requests`` lists what passed, ``trick`` may do something else with it.
 
     ``delay`` is in seconds for each 64 KiB of an upload; ``break_after`` is how many bytes of an answer's body to a GET
@@ -221,6 +222,7 @@ class Proxy:
     """
 
     def __init__(self, upstream: str, trick: Callable[[Request], Trick] | None = None, delay: float = 0) -> None:
+        super().__init__()
         self.requests: list[Request] = []
         self.trick = trick
         self.delay = delay
@@ -230,41 +232,15 @@ class Proxy:
         self._ended = threading.Event()
         self._upstream = upstream
         self._lock = threading.Lock()
-        outer = self
-
-        class Handler(BaseHTTPRequestHandler):
-            protocol_version = "HTTP/1.1"
-            disable_nagle_algorithm = True
-
-            def handle_one_request(self) -> None:
-                with suppress(ConnectionError):
-                    super().handle_one_request()
-
-            def __getattr__(self, name: str) -> Callable[[], None]:
-                if name.startswith("do_"):
-                    return lambda: outer._pass(self)
-                raise AttributeError(name)
-
-            def log_message(self, *_: object) -> None:
-                pass
-
-        self._server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-        self._server.daemon_threads = True
-        self.address = f"127.0.0.1:{self._server.server_port}"
-
-    def __enter__(self) -> Proxy:
-        threading.Thread(target=self._server.serve_forever, kwargs={"poll_interval": 0.02}, daemon=True).start()
-        return self
 
     def __exit__(self, *_: object) -> None:
         self._ended.set()
-        self._server.shutdown()
-        self._server.server_close()
+        super().__exit__()
 
     def methods(self) -> list[str]:
         return [request.method for request in self.requests]
 
-    def _pass(self, handler: BaseHTTPRequestHandler) -> None:
+    def serve(self, handler: BaseHTTPRequestHandler) -> None:
         method, path = handler.command, handler.path
         with self._lock:
             request = Request(method, path, dict(handler.headers), self.methods().count(method))
@@ -290,7 +266,7 @@ class Proxy:
         finally:
             upstream.close()
         if isinstance(trick, Cut):
-            self._hang_up(handler)
+            hang_up(handler)
             return
         if isinstance(trick, Changed):
             headers = trick.change(headers)
@@ -302,7 +278,7 @@ class Proxy:
                 handler.send_header(name, value)
             handler.end_headers()
             handler.wfile.write(body[: self.break_after])
-            self._hang_up(handler)
+            hang_up(handler)
             return
         for _ in range(2 if isinstance(trick, Twice) else 1):
             self._reply(handler, response.status, response.reason, headers, body, head=method == "HEAD")
@@ -313,7 +289,7 @@ class Proxy:
         sent = 0
         while sent < length:
             if isinstance(trick, Cut) and not trick.answered and sent >= trick.after:
-                self._hang_up(handler)
+                hang_up(handler)
                 return False
             data = handler.rfile.read(min(64 << 10, length - sent))
             if not data:
@@ -328,15 +304,9 @@ class Proxy:
                 handler.close_connection = True
                 return False
         if isinstance(trick, Cut) and not trick.answered:
-            self._hang_up(handler)
+            hang_up(handler)
             return False
         return True
-
-    @staticmethod
-    def _hang_up(handler: BaseHTTPRequestHandler) -> None:
-        handler.close_connection = True
-        with suppress(OSError):
-            handler.connection.shutdown(socket.SHUT_RDWR)
 
     @staticmethod
     def _reply(

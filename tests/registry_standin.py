@@ -8,13 +8,13 @@ from __future__ import annotations
 
 import hashlib
 import re
-import socket
 import threading
 import uuid
 from collections.abc import Callable
-from contextlib import suppress
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from http.server import BaseHTTPRequestHandler
 from urllib.parse import parse_qs, urlsplit
+
+from tests.loopback import LoopbackServer, hang_up
 
 
 class Manners:
@@ -43,7 +43,7 @@ class Manners:
         self.mounts = mounts
 
 
-class StandIn:
+class StandIn(LoopbackServer):
     """Serves on a loopback port. ``asked`` lists method, path and body size of every request.
 
     ``trick`` may end a request: it is called with method, path and bytes read so far of the body, before each piece,
@@ -51,6 +51,7 @@ class StandIn:
     """
 
     def __init__(self, manners: Manners | None = None) -> None:
+        super().__init__()
         self.manners = manners or Manners()
         self.trick: Callable[[str, str, int], bool] = lambda *_: False
         self.asked: list[tuple[str, str, int]] = []
@@ -59,35 +60,6 @@ class StandIn:
         self.manifests: dict[tuple[str, str], tuple[str, bytes]] = {}
         self.sessions: dict[str, bytearray] = {}
         self._lock = threading.Lock()
-        outer = self
-
-        class Handler(BaseHTTPRequestHandler):
-            protocol_version = "HTTP/1.1"
-            disable_nagle_algorithm = True
-
-            def handle_one_request(self) -> None:
-                with suppress(ConnectionError):
-                    super().handle_one_request()
-
-            def __getattr__(self, name: str) -> Callable[[], None]:
-                if name.startswith("do_"):
-                    return lambda: outer._serve(self)
-                raise AttributeError(name)
-
-            def log_message(self, *_: object) -> None:
-                pass
-
-        self._server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-        self._server.daemon_threads = True
-        self.address = f"127.0.0.1:{self._server.server_port}"
-
-    def __enter__(self) -> StandIn:
-        threading.Thread(target=self._server.serve_forever, kwargs={"poll_interval": 0.02}, daemon=True).start()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._server.shutdown()
-        self._server.server_close()
 
     def count(self, method: str, part: str = "") -> int:
         return sum(1 for asked, path, _ in self.asked if asked == method and part in path)
@@ -97,7 +69,7 @@ class StandIn:
 
     # -- requests --------------------------------------------------------------------------------------------
 
-    def _serve(self, handler: BaseHTTPRequestHandler) -> None:
+    def serve(self, handler: BaseHTTPRequestHandler) -> None:
         method, path = handler.command, handler.path
         length = int(handler.headers.get("Content-Length") or 0)
         self.asked.append((method, path, length))
@@ -184,7 +156,7 @@ class StandIn:
             if not self.trick("PUT", handler.path, -1):
                 self._reply(handler, 201, {"Docker-Content-Digest": query["digest"]})
             else:
-                self._hang_up(handler)
+                hang_up(handler)
 
     def _continues(self, handler: BaseHTTPRequestHandler, data: bytearray, length: int) -> bool:
         said = handler.headers.get("Content-Range")
@@ -195,7 +167,7 @@ class StandIn:
         done = 0
         while done < length:
             if self.trick(handler.command, handler.path, done):
-                self._hang_up(handler)
+                hang_up(handler)
                 return False
             piece = handler.rfile.read(min(64 << 10, length - done))
             if not piece:
@@ -206,7 +178,7 @@ class StandIn:
             with self._lock:
                 self.received += len(piece)
         if handler.command == "PATCH" and self.trick("PATCH", handler.path, -1):
-            self._hang_up(handler)
+            hang_up(handler)
             return False
         return True
 
@@ -225,12 +197,6 @@ class StandIn:
             least, most = self.manners.announced
             headers |= {"OCI-Chunk-Min-Length": str(least), "OCI-Chunk-Max-Length": str(most)}
         self._reply(handler, status, headers)
-
-    @staticmethod
-    def _hang_up(handler: BaseHTTPRequestHandler) -> None:
-        handler.close_connection = True
-        with suppress(OSError):
-            handler.connection.shutdown(socket.SHUT_RDWR)
 
     @staticmethod
     def _reply(

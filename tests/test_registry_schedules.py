@@ -8,7 +8,7 @@ import random
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from http.server import BaseHTTPRequestHandler
 from pathlib import Path
 
 import pytest
@@ -19,6 +19,7 @@ from layerforge.reference import Reference
 from layerforge.registry import push_image, retry
 from layerforge.store import Store
 from layerforge.validate import validate_image
+from tests.loopback import LoopbackServer
 from tests.made_images import make_image
 from tests.registry_servers import (
     PASSWORD,
@@ -41,42 +42,20 @@ MOST_FAULTS = 12
 """Faults in one schedule; after these the network is as good as new."""
 
 
-class Stranger:
+class Stranger(LoopbackServer):
     """Another host, to which requests are redirected. ``secrets`` are what it was given of ours."""
 
     def __init__(self) -> None:
+        super().__init__()
         self.secrets: list[str] = []
-        outer = self
+        self.url = f"http://{self.address}"
 
-        class Handler(BaseHTTPRequestHandler):
-            protocol_version = "HTTP/1.1"
-
-            def __getattr__(self, name: str) -> Callable[[], None]:
-                if not name.startswith("do_"):
-                    raise AttributeError(name)
-                return self.answer
-
-            def answer(self) -> None:
-                outer.secrets += self.headers.get_all("Authorization", [])
-                self.rfile.read(int(self.headers.get("Content-Length") or 0))
-                self.send_response(404)
-                self.send_header("Content-Length", "0")
-                self.end_headers()
-
-            def log_message(self, *_: object) -> None:
-                pass
-
-        self._server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-        self._server.daemon_threads = True
-        self.url = f"http://127.0.0.1:{self._server.server_port}"
-
-    def __enter__(self) -> Stranger:
-        threading.Thread(target=self._server.serve_forever, kwargs={"poll_interval": 0.02}, daemon=True).start()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._server.shutdown()
-        self._server.server_close()
+    def serve(self, handler: BaseHTTPRequestHandler) -> None:
+        self.secrets += handler.headers.get_all("Authorization", [])
+        handler.rfile.read(int(handler.headers.get("Content-Length") or 0))
+        handler.send_response(404)
+        handler.send_header("Content-Length", "0")
+        handler.end_headers()
 
 
 class Schedule:
