@@ -1,12 +1,13 @@
 """Runs a Plan: what the store has is taken from there, the rest is made, downloads and layers at the same time.
 
-The graph has a node for each missing layer and for each download that one of them needs; a layer starts when its
-downloads are there, and the layers that it is better made after. Downloads wait for the network and layers for the
-processor, so each has a thread pool.
+The graph has a node for each missing layer and for each download that one of them needs. A layer starts when its
+downloads are there, and the facts that other layers leave behind for it. Downloads wait for the network and layers for
+the processor, so each has a thread pool.
 """
 
 from __future__ import annotations
 
+import functools
 import os
 import threading
 from collections.abc import Callable, Iterator, Sequence
@@ -30,6 +31,12 @@ from layerforge.store import BlobWriter, Store
 _DOWNLOADS = 8
 _MAKERS = 4
 """Layers made at once, at most: each has its own buffers, and compressing and compiling use all processors anyway."""
+
+
+class _Facts(msgspec.Struct, frozen=True):
+    """The node of what making ``step`` leaves behind for others, which is often there before its layer is."""
+
+    step: Step
 
 
 class Cancelled(BaseException):
@@ -98,24 +105,28 @@ def build_layers(
 
 
 def _make_layers(steps: list[Step], store: Store, bench: Workbench, reporter: Reporter) -> dict[str, Layer]:
-    graph: TopologicalSorter[Step | Digest] = TopologicalSorter()
+    graph: TopologicalSorter[Step | Digest | _Facts] = TopologicalSorter()
     named = {step.name: step for step in steps}
+    facts: dict[Step, Future[object]] = {step: Future() for step in steps}
     for step in steps:
-        graph.add(step, *step.recipe.materials(), *(named[name] for name in step.after if name in named))
+        graph.add(step, *step.recipe.materials(), *(_Facts(named[name]) for name in step.after if name in named))
     graph.prepare()
     made: dict[str, Layer] = {}
     stop = threading.Event()
 
     def make(step: Step) -> None:
-        made[step.name] = _make_layer(step, store, bench, reporter, stop)
+        made[step.name] = _make_layer(step, store, bench, reporter, stop, functools.partial(_complete, facts[step]))
+        _complete(facts[step])
 
     with _pool(min(os.cpu_count() or 1, _MAKERS)) as makers, _pool(_DOWNLOADS) as fetchers:
-        running: dict[Future[object], Step | Digest] = {}
+        running: dict[Future[object], Step | Digest | _Facts] = {}
         try:
             while graph.is_active():
                 for node in graph.get_ready():
                     if isinstance(node, Step):
                         running[makers.submit(make, node)] = node
+                    elif isinstance(node, _Facts):
+                        running[facts[node.step]] = node
                     else:
                         running[fetchers.submit(bench.material, node)] = node
                 done, _ = wait(running, return_when=FIRST_COMPLETED)
@@ -126,6 +137,11 @@ def _make_layers(steps: list[Step], store: Store, bench: Workbench, reporter: Re
             stop.set()
             raise
     return made
+
+
+def _complete(future: Future[object]) -> None:
+    if not future.done():
+        future.set_result(None)
 
 
 @contextmanager
@@ -140,7 +156,14 @@ def _pool(size: int) -> Iterator[ThreadPoolExecutor]:
     pool.shutdown()
 
 
-def _make_layer(step: Step, store: Store, bench: Workbench, reporter: Reporter, stop: threading.Event) -> Layer:
+def _make_layer(
+    step: Step,
+    store: Store,
+    bench: Workbench,
+    reporter: Reporter,
+    stop: threading.Event,
+    on_read: Callable[[], None],
+) -> Layer:
     key = step.key
     with store.key_lock(key):
         layer = store.find_layer(key)  # another build may have made it while this one waited
@@ -153,7 +176,7 @@ def _make_layer(step: Step, store: Store, bench: Workbench, reporter: Reporter, 
             layer, segments = located
             store.put_segments(layer.descriptor.digest, segments)
         else:
-            layer = _write_layer(step, store, bench, stop, reporter)
+            layer = _write_layer(step, store, bench, stop, reporter, on_read)
         store.remember_layer(key, layer)
     _tell(step.name, layer, format_size(layer.descriptor.size), reporter)
     return layer
@@ -166,7 +189,14 @@ def _tell(name: str, layer: Layer, outcome: str, reporter: Reporter) -> None:
     reporter.finish(name, outcome)
 
 
-def _write_layer(step: Step, store: Store, bench: Workbench, stop: threading.Event, reporter: Reporter) -> Layer:
+def _write_layer(
+    step: Step,
+    store: Store,
+    bench: Workbench,
+    stop: threading.Event,
+    reporter: Reporter,
+    on_read: Callable[[], None],
+) -> Layer:
     # What a build that finds everything done has no time to import.
     from layerforge.abi.demands import ANNOTATION, encode_demands, summarize_demands
     from layerforge.abi.survey import Surveyor
@@ -181,7 +211,7 @@ def _write_layer(step: Step, store: Store, bench: Workbench, stop: threading.Eve
             executor=bench.compressors,
             observer=surveyor,
         )
-        write_layer(step.recipe, tar, bench)
+        write_layer(step.recipe, tar, bench, on_read)
         seen = surveyor.seen if surveyor is not None else None
         layer = tar.finish({ANNOTATION: encode_demands(summarize_demands(seen))} if seen is not None else None)
         blob.commit(layer.descriptor.digest)

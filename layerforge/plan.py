@@ -33,6 +33,9 @@ from layerforge.weights_record import label_weights, record_weights
 
 CA_BUNDLE = "/etc/ssl/certs/ca-certificates.crt"
 
+_READ_FIRST = ("libc6", "zlib1g")
+"""Packages of the base without which Debian's interpreter does not run, so bytecode waits for them."""
+
 
 class Plan(msgspec.Struct, frozen=True):
     """An image before anything of it is made: Steps bottom first, and what the container needs to know.
@@ -113,7 +116,8 @@ def plan_foundation(lock: PlatformLock, platform: Platform, certificates: tuple[
     """The layers below the packages, upon those of the image that ``lock`` names, if it does."""
     if lock.image is not None:
         return _plan_upon(lock, lock.image.manifest, platform, certificates)
-    steps = [Step("base", DebianRecipe(debs=_digests(lock.base)), size=_total(lock.base)), _plan_python(lock)]
+    first = sorted(lock.base, key=lambda deb: deb.name not in _READ_FIRST)
+    steps = [Step("base", DebianRecipe(debs=_digests(first)), size=_total(lock.base)), _plan_python(lock)]
     if lock.system:
         steps.append(_plan_packages_of_debian(lock))
     root = RootRecipe(

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import BinaryIO, cast
 
@@ -22,8 +23,9 @@ from layerforge.sources.base.scan import scan_base
 from layerforge.sources.debian import debian_urls, lock_debian
 from layerforge.sources.debian.facts import TOPIC, decode_facts, encode_facts, read_facts
 from layerforge.sources.debian.rootstate import DebFacts, RootBase
-from layerforge.sources.download import download
+from layerforge.sources.download import download, find_download
 from layerforge.sources.interpreters import Interpreter, PythonSource
+from layerforge.sources.interpreters.packages import Unpacking
 from layerforge.sources.local import find_local_wheel
 from layerforge.sources.pythons.archive import archive_urls
 from layerforge.sources.pythons.mirrors import read_archive_settings
@@ -73,6 +75,9 @@ class LocalWorkbench:
         item = self._debs.get(digest) or self._archives.get(digest) or self._wheels[digest]
         if isinstance(item, LockedWheel) and item.path:
             return find_local_wheel(self._store, self._project, item)
+        found = find_download(self._store, digest, item.size)  # asked for often, and finding mirrors takes its time
+        if found is not None:
+            return found
         return download(self._store, _urls(item), digest, size=item.size, name=_name(item), reporter=self.reporter)
 
     def facts(self, digest: Digest) -> DebFacts:
@@ -87,6 +92,10 @@ class LocalWorkbench:
     def keep_facts(self, digest: Digest, facts: DebFacts) -> None:
         """Keep facts in the store."""
         self._store.keep_note(TOPIC, digest, encode_facts(facts))
+
+    def expect_packages(self, debs: Sequence[Digest]) -> AbstractContextManager[Callable[[Digest], Unpacking | None]]:
+        """Packages that the interpreter consists of are unpacked while a layer reads them."""
+        return self._interpreter.expect_packages(debs)
 
     def project_path(self, path: str) -> Path:
         """Where a file of the project lies on this machine."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import tarfile
 import threading
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing, nullcontext
 from pathlib import Path
@@ -35,6 +35,10 @@ class ToyRecipe(Recipe, frozen=True, tag="toy"):
 
     def materials(self) -> tuple[Digest, ...]:
         return self.inputs
+
+
+class EarlyRecipe(Recipe, frozen=True, tag="early"):
+    """A kind that tells when it has read what it reads."""
 
 
 class Bench:
@@ -154,6 +158,29 @@ def test_a_step_waits_for_those_it_names(store: Store, bench: Bench) -> None:
     assert bench.written[-1] == Digest.of(b"three").short
     build(plan(late, toy("again", b"one", b"two"), first), store, bench)
     assert len(bench.written) == 4
+
+
+def test_a_step_begins_when_the_facts_of_those_it_names_are_there(
+    store: Store, bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    begun = threading.Event()
+
+    def write_early(recipe: EarlyRecipe, tar: TarWriter, given: Workbench, on_read: Callable[[], None]) -> None:
+        assert not begun.is_set()
+        on_read()
+        assert begun.wait(30), "the other layer did not begin before the end of this one"
+        bench.written.append("early")
+
+    def write_late(recipe: ToyRecipe, tar: TarWriter, given: Workbench) -> None:
+        begun.set()
+
+    monkeypatch.setitem(kinds._WRITERS, EarlyRecipe, write_early)
+    monkeypatch.setitem(kinds._WRITERS, ToyRecipe, write_late)
+    monkeypatch.setattr(kinds, "_TELLING", (EarlyRecipe,))
+    monkeypatch.setattr("os.cpu_count", lambda: 2)
+    late = msgspec.structs.replace(toy("late", b"three"), after=("early",))
+    _, made = build(plan(late, Step("early", EarlyRecipe())), store, bench)
+    assert (made, bench.written) == (("late", "early"), ["early"])
 
 
 def test_a_name_is_no_part_of_the_key() -> None:

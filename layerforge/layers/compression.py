@@ -9,7 +9,6 @@ from __future__ import annotations
 import functools
 import struct
 import threading
-import zlib
 from collections.abc import Callable
 
 import deflate
@@ -61,7 +60,7 @@ def block_compressor(compression: Compression) -> Callable[[bytes], bytes]:
 def compress_member(data: bytes) -> bytes:
     """``data`` as one gzip member."""
     body = deflate.deflate_compress(data, _DEFLATE_LEVEL)
-    return b"".join((GZIP_HEADER, body, end_member(zlib.crc32(data), len(data))))
+    return b"".join((GZIP_HEADER, body, end_member(deflate.crc32(data), len(data))))
 
 
 def end_member(crc32: int, size: int) -> bytes:

@@ -8,18 +8,19 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Callable, Iterable, Sequence
-from contextlib import closing
+from contextlib import ExitStack, closing
 
 from layerforge.errors import LayerError
 from layerforge.layers.step import Workbench
 from layerforge.layers.tar import TarWriter
 from layerforge.oci import Digest
-from layerforge.sources.debian.ahead import DebSource, open_ahead
+from layerforge.sources.debian.ahead import DebSource, OpenedDeb, open_ahead
 from layerforge.sources.debian.deb import ControlFile, DebEntry, DebFile, read_entries
 from layerforge.sources.debian.facts import FactCollector
 from layerforge.sources.debian.ownership import Claimant, Claims, Settlement, Verdict, order_claims, parse_claimant
 from layerforge.sources.debian.placement import merge, merge_path
 from layerforge.sources.debian.slim import is_dropped
+from layerforge.sources.interpreters.packages import Unpacking
 
 INFO = "var/lib/dpkg/info"
 
@@ -37,33 +38,57 @@ def write_debs(
         SourceError: a package cannot be had.
     """
     kept: list[tuple[str, bytes]] = []
-    claimants = list(bench.compressors.map(functools.partial(_read_claimant, bench), debs))
-    order = order_claims(claimants)
-    claims = Claims()
-    sources = [DebSource(debs[i], claimants[i].record, functools.partial(bench.material, debs[i])) for i in order]
-    with closing(open_ahead(sources)) as packages:
+    with ExitStack() as stack:
+        begin_unpacking = stack.enter_context(bench.expect_packages(debs))
+        read = list(bench.compressors.map(functools.partial(_read_claimant, bench), debs))
+        order = order_claims([claimant for claimant, _ in read])
+        sources = [
+            DebSource(debs[i], read[i][0].record, functools.partial(bench.material, debs[i]), read[i][1]) for i in order
+        ]
+        packages = stack.enter_context(closing(open_ahead(sources)))
+        claims = Claims()
         for index, opened in zip(order, packages, strict=True):
-            control, claimant = opened.control, claimants[index]
-            facts = FactCollector(control)
-            listing = ["/."]
-            for entry, chunks in read_entries(opened.data, where=f"package {claimant.record}"):
-                content = facts.add(entry, chunks)
-                path = merge_path(entry)
-                is_left_out = is_dropped(path, entry.kind)
-                verdict = Verdict.OWNED if is_left_out else claims.claim(path, entry.kind, claimant)
-                if verdict is not Verdict.LOST:
-                    listing.append(f"/{entry.path}")
-                if is_left_out or verdict is not Verdict.OWNED:
-                    for _ in content:
-                        pass
-                elif keep is not None and entry.kind == "file" and keep(path):
-                    data = b"".join(content)
-                    kept.append((path, data))
-                    _write_entry(tar, path, entry, (data,), claimant, claims)
-                else:
-                    _write_entry(tar, path, entry, content, claimant, claims)
-            _write_records(tar, claimant.record, control, listing)
-            bench.keep_facts(opened.digest, facts.finish())
+            claimant = read[index][0]
+            unpacking = begin_unpacking(opened.digest)
+            kept += _write_package(opened, claimant, claims, tar, bench, keep, unpacking)
+            if unpacking is not None:
+                unpacking.finish()
+    return kept
+
+
+def _write_package(
+    opened: OpenedDeb,
+    claimant: Claimant,
+    claims: Claims,
+    tar: TarWriter,
+    bench: Workbench,
+    keep: Callable[[str], bool] | None,
+    unpacking: Unpacking | None,
+) -> list[tuple[str, bytes]]:
+    control = opened.control
+    facts = FactCollector(control)
+    kept: list[tuple[str, bytes]] = []
+    listing = ["/."]
+    for entry, chunks in read_entries(opened.data, where=f"package {claimant.record}"):
+        path = merge_path(entry)
+        content = facts.add(entry, path, chunks)
+        if unpacking is not None:
+            content = unpacking.add(entry, path, content)
+        is_left_out = is_dropped(path, entry.kind)
+        verdict = Verdict.OWNED if is_left_out else claims.claim(path, entry.kind, claimant)
+        if verdict is not Verdict.LOST:
+            listing.append(f"/{entry.path}")
+        if is_left_out or verdict is not Verdict.OWNED:
+            for _ in content:
+                pass
+        elif keep is not None and entry.kind == "file" and keep(path):
+            data = b"".join(content)
+            kept.append((path, data))
+            _write_entry(tar, path, entry, (data,), claimant, claims)
+        else:
+            _write_entry(tar, path, entry, content, claimant, claims)
+    _write_records(tar, claimant.record, control, listing)
+    bench.keep_facts(opened.digest, facts.finish())
     return kept
 
 
@@ -95,9 +120,9 @@ def write_disputed(settlement: Settlement, debs: Sequence[Digest], tar: TarWrite
                     _write_entry(tar, path, entry, content, claimant, Claims())
 
 
-def _read_claimant(bench: Workbench, digest: Digest) -> Claimant:
+def _read_claimant(bench: Workbench, digest: Digest) -> tuple[Claimant, dict[str, ControlFile]]:
     with DebFile(bench.material(digest), where=f"package {digest.short}") as deb:
-        return parse_claimant(deb.control)
+        return parse_claimant(deb.control), deb.control
 
 
 def _write_entry(

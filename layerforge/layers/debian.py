@@ -6,6 +6,7 @@ What scripts would have done to the root as a whole is in ``layers/root.py``.
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
 
 from layerforge.layers.python import write_bytecode
 from layerforge.layers.step import Recipe, Workbench
@@ -28,8 +29,8 @@ class DebianRecipe(Recipe, frozen=True, tag="debian"):
         return self.debs
 
 
-def write(recipe: DebianRecipe, tar: TarWriter, bench: Workbench) -> None:
-    """Write the layer of ``recipe``.
+def write(recipe: DebianRecipe, tar: TarWriter, bench: Workbench, on_read: Callable[[], None] = lambda: None) -> None:
+    """Write the layer of ``recipe``; ``on_read`` is called when its packages have been read.
 
     Raises:
         LayerError: a package is damaged, unsafe, or has a file that another one has too.
@@ -39,9 +40,11 @@ def write(recipe: DebianRecipe, tar: TarWriter, bench: Workbench) -> None:
 
     if not recipe.minor:
         write_debs(recipe.debs, tar, bench)
+        on_read()
         return
     folders = rf"lib/python3/dist-packages|lib/python{re.escape(recipe.minor)}|share/python3"
     is_module = re.compile(rf"usr/(?:{folders})/.*\.py").fullmatch
     modules = write_debs(recipe.debs, tar, bench, keep=lambda path: is_module(path) is not None)
+    on_read()
     if modules:
         write_bytecode(recipe.minor, modules, tar, bench)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
 
 from layerforge.layers import code, debian, environment, python, root, runtime, standalone, weights, wheels
 from layerforge.layers.step import Recipe, Workbench
@@ -11,9 +10,15 @@ from layerforge.layers.tar import Layer, TarWriter
 from layerforge.segments import Segments
 
 
-def write_layer(recipe: Recipe, tar: TarWriter, bench: Workbench) -> None:
-    """Write the entries of the layer that ``recipe`` describes."""
-    _WRITERS[type(recipe)](recipe, tar, bench)
+def write_layer(recipe: Recipe, tar: TarWriter, bench: Workbench, on_read: Callable[[], None] = lambda: None) -> None:
+    """Write the entries of the layer that ``recipe`` describes.
+
+    ``on_read`` is called as soon as all facts that others want of it have been kept, if that is before its end.
+    """
+    if isinstance(recipe, _TELLING):
+        _WRITERS[type(recipe)](recipe, tar, bench, on_read)
+    else:
+        _WRITERS[type(recipe)](recipe, tar, bench)
 
 
 def locate_layer(recipe: Recipe, bench: Workbench) -> tuple[Layer, Segments] | None:
@@ -28,7 +33,10 @@ def records_demands(recipe: Recipe) -> bool:
 
 _UPPER = (wheels.WheelsRecipe, code.CodeRecipe, weights.SmallWeightsRecipe, runtime.RuntimeRecipe)
 
-_WRITERS: dict[type[Recipe], Callable[[Any, TarWriter, Workbench], None]] = {
+_TELLING = (debian.DebianRecipe, python.PythonRecipe)
+"""Kinds that first read packages, and then work on without them."""
+
+_WRITERS: dict[type[Recipe], Callable[..., None]] = {
     debian.DebianRecipe: debian.write,
     python.PythonRecipe: python.write,
     environment.EnvironmentRecipe: environment.write,

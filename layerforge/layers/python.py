@@ -8,6 +8,7 @@ it is the same everywhere and start-up does not look at the sources. The virtual
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
 
 from layerforge.layers.step import Recipe, Workbench
 from layerforge.layers.tar import TarWriter
@@ -27,8 +28,8 @@ class PythonRecipe(Recipe, frozen=True, tag="python"):
         return self.debs
 
 
-def write(recipe: PythonRecipe, tar: TarWriter, bench: Workbench) -> None:
-    """Write the layer of ``recipe``.
+def write(recipe: PythonRecipe, tar: TarWriter, bench: Workbench, on_read: Callable[[], None] = lambda: None) -> None:
+    """Write the layer of ``recipe``; ``on_read`` is called when its packages have been read.
 
     Raises:
         LayerError: a package is damaged or unsafe.
@@ -38,6 +39,7 @@ def write(recipe: PythonRecipe, tar: TarWriter, bench: Workbench) -> None:
 
     is_source = re.compile(rf"usr/lib/python(?:{re.escape(recipe.minor)}|3/dist-packages)/.*\.py").fullmatch
     sources = write_debs(recipe.debs, tar, bench, keep=lambda path: is_source(path) is not None)
+    on_read()
     write_environment(recipe.minor, recipe.version, tar)
     write_bytecode(recipe.minor, sources, tar, bench)
 

@@ -9,8 +9,9 @@ A new kind is a new file in this package with a Recipe and a ``write`` function,
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import Executor
+from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO, Protocol
 
@@ -23,6 +24,7 @@ from layerforge.progress import Reporter
 
 if TYPE_CHECKING:
     from layerforge.sources.debian.rootstate import DebFacts, RootBase
+    from layerforge.sources.interpreters.packages import Unpacking
 
 FORMAT = 3
 """Raised by hand whenever the same Recipe would give other bytes. It is part of every key."""
@@ -39,8 +41,8 @@ class Recipe(msgspec.Struct, frozen=True, tag_field="kind", tag=True):
 class Step(msgspec.Struct, frozen=True):
     """One layer to be: ``name`` for people (``packages/numpy``), ``recipe`` for identity.
 
-    ``size`` is the number of bytes expected in, for progress; 0 if unknown. ``after`` names steps that are better
-    made first, because they leave facts behind that this one would have to find out. Only ``recipe``, ``mtime`` and
+    ``size`` is the number of bytes expected in, for progress; 0 if unknown. ``after`` names steps whose facts this one
+    would otherwise have to find out: it is better made when those have been kept. Only ``recipe``, ``mtime`` and
     ``compression`` are in the key.
     """
 
@@ -96,6 +98,9 @@ class Workbench(Protocol):
 
     def keep_facts(self, digest: Digest, facts: DebFacts) -> None:
         """Keep the facts about a Debian package that has just been read whole, for :meth:`facts`."""
+
+    def expect_packages(self, debs: Sequence[Digest]) -> AbstractContextManager[Callable[[Digest], Unpacking | None]]:
+        """Say that a layer is about to read ``debs``; what is given says for each whether to unpack it on the way."""
 
     def base_root(self) -> RootBase:
         """What the image at the bottom holds; its layers are read at most once.

@@ -37,12 +37,11 @@ def download(
         SourceError: no URL gave the file; the message is the last one's.
         StoreError: the disk is full.
     """
-    path = store.material_path(digest)
-    if _is_there(path, size):
+    if (path := find_download(store, digest, size)) is not None:
         return path
     require_network(name or str(digest))
     with store.key_lock(digest):
-        if _is_there(path, size):
+        if (path := find_download(store, digest, size)) is not None:
             return path
         failure: SourceError | None = None
         with Partial(store, digest) as partial:
@@ -57,8 +56,14 @@ def download(
         raise failure or SourceError(f"nowhere to get {name or digest} from", where=name)
 
 
-def _is_there(path: Path, size: int) -> bool:
-    return path.exists() and (not size or path.stat().st_size == size)
+def find_download(store: Store, digest: Digest, size: int = 0) -> Path | None:
+    """The store's copy of the file with ``digest`` and ``size`` (in bytes, 0 if unknown), if it has one."""
+    path = store.material_path(digest)
+    try:
+        found = path.stat().st_size
+    except OSError:
+        return None
+    return path if not size or found == size else None
 
 
 def _download_one(partial: Partial, url: str, digest: Digest, size: int, name: str, reporter: Reporter) -> Path:

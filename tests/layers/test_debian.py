@@ -28,6 +28,7 @@ class FakeBench:
         self.reporter: Reporter = SILENCE
         self.keeper = FactKeeper(self.material)
         self.facts, self.keep_facts = self.keeper.facts, self.keeper.keep_facts
+        self.expect_packages = self.keeper.expect_packages
 
     def add(self, data: bytes) -> Digest:
         digest = Digest.of(data)

@@ -175,6 +175,7 @@ def build(debs: Iterable[Iterable[Path]], folder: Path) -> Tree:
             material=keeper._material,
             facts=keeper.facts,
             keep_facts=keeper.keep_facts,
+            expect_packages=keeper.expect_packages,
         )
         recipes: list[Recipe] = [debian.DebianRecipe(group) for group in groups]
         recipes.append(root.RootRecipe(tuple(deb for group in groups for deb in group), "bookworm", "amd64"))

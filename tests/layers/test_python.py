@@ -17,7 +17,8 @@ class FakeBench:
     def __init__(self, folder: Path, executor: ThreadPoolExecutor) -> None:
         self.folder, self.compressors, self.reporter = folder, executor, SILENCE
         self.compiled: list[str] = []
-        self.keep_facts = FactKeeper(self.material).keep_facts
+        keeper = FactKeeper(self.material)
+        self.keep_facts, self.expect_packages = keeper.keep_facts, keeper.expect_packages
 
     def material(self, digest: Digest) -> Path:
         return self.folder / digest.hex

@@ -47,6 +47,7 @@ class Bench:
         self.interpreter = Interpreter(store, lock, self.material)
         keeper = FactKeeper(self.material)
         self.facts, self.keep_facts = keeper.facts, keeper.keep_facts
+        self.expect_packages = self.interpreter.expect_packages
 
     def material(self, digest: Digest) -> Path:
         deb = self.debs[digest]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -9,7 +10,10 @@ import pytest
 from layerforge.errors import SourceError
 from layerforge.lock import LockedDeb, LockedFile, LockedPython, PlatformLock
 from layerforge.oci import Digest
+from layerforge.sources.debian.deb import DebFile, read_entries
+from layerforge.sources.debian.placement import merge_path
 from layerforge.sources.interpreters import Interpreter, PythonSource, host_architecture
+from layerforge.sources.interpreters.packages import PackageRoots, Unpacking
 from layerforge.store import Store
 from tests.debian_samples import Member, file_member, make_deb
 from tests.python_archives import make_archive
@@ -84,15 +88,69 @@ def test_packages_are_unpacked_once_and_whole(tmp_path: Path, store: Store) -> N
     assert shelf.found == len(PACKAGES)
     assert compile_one(shelf, store) == [b"abc"]
     assert shelf.found == len(PACKAGES)
-    assert len(list((store.root / "roots").iterdir())) == 1
+    assert len(list((store.root / "roots").iterdir())) == len(PACKAGES)
 
 
 def test_a_damaged_package_leaves_nothing_behind(tmp_path: Path, store: Store) -> None:
     shelf = Shelf(tmp_path, program("exit 0"))
-    (tmp_path / shelf.lock.base[-1].digest.hex).write_bytes(b"rubbish")
+    (tmp_path / shelf.lock.base[0].digest.hex).write_bytes(b"rubbish")
     with pytest.raises(Exception, match="not a Debian package"):
         compile_one(shelf, store)
     assert not list((store.root / "roots").iterdir())
+
+
+def read_package(path: Path, unpacking: Unpacking | None) -> None:
+    """What a layer does with a package."""
+    with DebFile(path) as deb:
+        for entry, content in read_entries(deb.data_chunks(), where="package"):
+            passing = unpacking.add(entry, merge_path(entry), content) if unpacking is not None else content
+            for _ in passing:
+                pass
+    if unpacking is not None:
+        unpacking.finish()
+
+
+def test_packages_that_a_layer_reads_are_not_read_again(tmp_path: Path, store: Store) -> None:
+    shelf = Shelf(tmp_path, program(r"cat > /dev/null; printf '\003\000\000\000abc'"))
+    interpreter = Interpreter(store, shelf.lock, shelf.find)
+    debs = [deb.digest for deb in shelf.lock.base]
+    other = Digest.of(b"another package")
+    with ThreadPoolExecutor(1) as thread, interpreter.expect_packages([*debs, other]) as begin:
+        assert begin(other) is None
+        answer = thread.submit(interpreter.compile_bytecode, "3.13", [("a.py", b"")])
+        for digest in debs:
+            assert not answer.done()
+            read_package(tmp_path / digest.hex, begin(digest))
+        assert answer.result(30) == [b"abc"]
+    assert shelf.found == 0
+    with interpreter.expect_packages(debs) as begin:
+        assert begin(debs[0]) is None
+
+
+def test_packages_that_were_to_be_read_and_are_not_are_unpacked_in_the_end(tmp_path: Path, store: Store) -> None:
+    shelf = Shelf(tmp_path, program(r"cat > /dev/null; printf '\003\000\000\000abc'"))
+    interpreter = Interpreter(store, shelf.lock, shelf.find)
+    with ThreadPoolExecutor(1) as thread:
+        with pytest.raises(RuntimeError), interpreter.expect_packages([deb.digest for deb in shelf.lock.base]) as begin:
+            answer = thread.submit(interpreter.compile_bytecode, "3.13", [("a.py", b"")])
+            assert begin(shelf.lock.base[0].digest) is not None  # begun, not finished
+            raise RuntimeError
+        assert answer.result(30) == [b"abc"]
+    assert shelf.found == len(PACKAGES)
+    assert not list(store.scratch.iterdir())
+
+
+def test_conversions_of_character_sets_are_not_unpacked(tmp_path: Path, store: Store) -> None:
+    members = [
+        *program("exit 0"),
+        file_member("./usr/lib/x86_64-linux-gnu/gconv/BIG5.so", b"big"),
+        file_member("./usr/lib/x86_64-linux-gnu/libm.so.6", b"m"),
+        file_member("./etc/ld.so.conf.d/x.conf", b"/usr/lib"),
+    ]
+    shelf = Shelf(tmp_path, members)
+    root = PackageRoots(store).unpack(shelf.lock.base[0], shelf.find)
+    files = sorted(str(path.relative_to(root)) for path in root.rglob("*") if path.is_file())
+    assert files == ["usr/bin/python3.13", "usr/lib/x86_64-linux-gnu/libm.so.6", f"usr/lib64/{LOADER}"]
 
 
 # -- standalone builds -----------------------------------------------------------------------------------------

@@ -24,11 +24,12 @@ _OWN = 4 << 20
 
 
 class DebSource(msgspec.Struct, frozen=True):
-    """A package to be read: its digest, its name for messages, and what finds the file."""
+    """A package to be read: its digest, its name for messages, what finds the file, and its control files if known."""
 
     digest: Digest
     name: str
     find: Callable[[], Path]
+    control: dict[str, ControlFile] | None = None
 
 
 class _Shelf:
@@ -66,7 +67,7 @@ class OpenedDeb:
 
     def _read(self, path: Path) -> None:
         try:
-            with DebFile(path, where=self.name, digest=self.digest) as deb:
+            with DebFile(path, where=self.name, digest=self.digest, control=self._source.control) as deb:
                 with self._shelf.changed:
                     self._control = deb.control
                     self._shelf.changed.notify_all()

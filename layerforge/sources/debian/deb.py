@@ -43,13 +43,21 @@ class ControlFile(msgspec.Struct, frozen=True):
 class DebFile:
     """One open package. Read ``control`` first, then :meth:`data_chunks` once; close it when done.
 
-    With ``digest``, reading the data to its end verifies it.
+    With ``digest``, reading the data to its end verifies it. ``control`` are its control files where they have been
+    read before.
 
     Raises:
         LayerError: not a package, truncated, or with members that deb(5) does not know.
     """
 
-    def __init__(self, path: Path, *, where: str = "", digest: Digest | None = None) -> None:
+    def __init__(
+        self,
+        path: Path,
+        *,
+        where: str = "",
+        digest: Digest | None = None,
+        control: dict[str, ControlFile] | None = None,
+    ) -> None:
         self.where = where or path.name
         file = path.open("rb", buffering=0)
         reader = VerifiedReader(file, digest, what=self.where) if digest is not None else file
@@ -62,7 +70,9 @@ class DebFile:
                 raise LayerError("is not a Debian package of format 2", where=self.where)
             self._skip_padding(size)
             name, size = self._next_member()
-            self.control = self._read_control(name, size)
+            if control is not None:
+                self._skip(size)
+            self.control = self._read_control(name, size) if control is None else control
             self._skip_padding(size)
         except BaseException:
             self._file.close()

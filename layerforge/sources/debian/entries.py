@@ -7,6 +7,7 @@ because ``tarfile`` takes ten times as long for each entry and believes more tha
 
 from __future__ import annotations
 
+import functools
 import struct
 from collections.abc import Iterable, Iterator
 
@@ -129,11 +130,19 @@ def _number(field: bytes, where: str) -> int:
     """An octal number, or GNU tar's binary one."""
     if field[0] == 0x80:
         return int.from_bytes(field[1:], "big")
+    try:
+        return _octal(field)
+    except ValueError as error:
+        raise LayerError("has a damaged archive: a malformed number", where=where) from error
+
+
+@functools.lru_cache(maxsize=1024)  # modes and owners are few
+def _octal(field: bytes) -> int:
     text = field.strip(b"\0 ")
-    if not text.isdigit() or b"8" in text or b"9" in text:
-        if not text:
-            return 0
-        raise LayerError("has a damaged archive: a malformed number", where=where)
+    if not text:
+        return 0
+    if not text.isdigit():
+        raise ValueError(text)
     return int(text, 8)
 
 
@@ -150,7 +159,8 @@ def _convert(fields: tuple[bytes, ...], size: int, names: dict[bytes, bytes], wh
     if prefix and magic == b"ustar\x0000":
         name = prefix + b"/" + name
     text = _decode(names.get(b"L", name), where)
-    target = _decode(names.get(b"K", fields[8].partition(b"\0")[0]), where)
+    link = names.get(b"K", fields[8].partition(b"\0")[0])
+    target = _decode(link, where) if link else ""
     if kind in (b"3", b"4", b"6"):
         raise LayerError(f"{text!r} is a device, fifo or other special file", where=where)
     if kind not in _KINDS:

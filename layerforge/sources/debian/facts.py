@@ -43,13 +43,14 @@ class FactCollector:
         self._libraries: list[Library] = []
         self._files: dict[str, bytes] = {}
 
-    def add(self, entry: DebEntry, content: Iterable[bytes]) -> Iterable[bytes]:
-        """Take note of ``entry``; its content is what is returned, which must be read to its end in any case.
+    def add(self, entry: DebEntry, path: str, content: Iterable[bytes]) -> Iterable[bytes]:
+        """Take note of ``entry``, which lies at ``path`` in our root.
+
+        Its content is what is returned, which must be read to its end in any case.
 
         Raises:
             LayerError: a damaged library.
         """
-        path = merge_path(entry)
         target = merge(entry.target) if entry.kind == "hardlink" else entry.target
         shipped = "" if path == entry.path else entry.path
         self._paths.append(Listed(path, entry.kind, entry.mode, entry.uid, entry.gid, entry.size, target, shipped))
@@ -116,7 +117,7 @@ def read_facts(path: Path, *, where: str = "", digest: Digest | None = None) -> 
         collector = FactCollector(deb.control)
         with closing(deb.data_chunks()) as chunks:
             for entry, content in read_entries(chunks, where=f"package {record_name(deb.control)}"):
-                for _ in collector.add(entry, content):
+                for _ in collector.add(entry, merge_path(entry), content):
                     pass
         return collector.finish()
 

@@ -23,6 +23,8 @@ def merge_path(entry: DebEntry) -> str:
 
 def merge(path: str, kind: str = "file") -> str:
     """Where ``path``, relative to the root and of this kind, lies in a usr-merged root."""
+    if path.startswith("usr/"):
+        return path
     top, slash, _ = path.partition("/")
     if top in _MERGED and (slash or kind == "dir"):
         return f"usr/{path}"

@@ -10,8 +10,9 @@ from __future__ import annotations
 
 import os
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import AbstractContextManager
 from pathlib import Path
 
 import msgspec
@@ -20,13 +21,14 @@ from layerforge.errors import LayerError, SourceError
 from layerforge.lock import LockedDeb, LockedPython, PlatformLock
 from layerforge.oci import Digest
 from layerforge.sources.interpreters.base import use_base
-from layerforge.sources.interpreters.debian import unpack_added, unpack_debian
+from layerforge.sources.interpreters.debian import choose_packages, unpack_added, unpack_debian
+from layerforge.sources.interpreters.packages import PackageRoots, Unpacking
 from layerforge.sources.interpreters.standalone import unpack_standalone
-from layerforge.sources.interpreters.worker import Program, compile_chunks
+from layerforge.sources.interpreters.worker import Program, Work, compile_chunks
 from layerforge.store import Store
 
-_CHUNK = 64
-"""Files sent to one process at a time."""
+_CHUNK = 16
+"""Files that a process takes at a time: few, so that all end at about the same time."""
 
 _MACHINES = {"x86_64": "amd64", "aarch64": "arm64", "arm64": "arm64", "armv7l": "armhf"}
 
@@ -37,11 +39,15 @@ def host_architecture() -> str:
     Raises:
         SourceError: no Debian interpreter runs here.
     """
-    machine = os.uname().machine
-    if os.uname().sysname != "Linux" or machine not in _MACHINES:
+    architecture = _find_architecture()
+    if not architecture:
         hint = "build on Linux, amd64 or arm64"
-        raise SourceError(f"bytecode cannot be compiled on {os.uname().sysname} {machine}", hint=hint)
-    return _MACHINES[machine]
+        raise SourceError(f"bytecode cannot be compiled on {os.uname().sysname} {os.uname().machine}", hint=hint)
+    return architecture
+
+
+def _find_architecture() -> str:
+    return _MACHINES.get(os.uname().machine, "") if os.uname().sysname == "Linux" else ""
 
 
 class PythonSource(msgspec.Struct, frozen=True):
@@ -77,6 +83,7 @@ class Interpreter:
         self._lock = lock
         self._find = find
         self._find_host = find_host
+        self._roots = PackageRoots(store)
         self._guard = threading.Lock()
         self._program: Program | None = None
 
@@ -98,13 +105,22 @@ class Interpreter:
             return []
         program = self._prepare()
         chunks = [sources[start : start + _CHUNK] for start in range(0, len(sources), _CHUNK)]
-        workers = max(1, min(os.cpu_count() or 1, len(chunks)))
-        with ThreadPoolExecutor(workers, thread_name_prefix="compile") as threads:
-            shares = [threads.submit(compile_chunks, program, chunks[first::workers]) for first in range(workers)]
-            compiled: list[list[bytes | None]] = [[] for _ in chunks]
-            for first, share in enumerate(shares):
-                compiled[first::workers] = share.result()
-        return [item for chunk in compiled for item in chunk]
+        work, count = Work(chunks), max(1, min(os.cpu_count() or 1, len(chunks)))
+        with ThreadPoolExecutor(count, thread_name_prefix="compile") as threads:
+            for share in [threads.submit(compile_chunks, program, work) for _ in range(count)]:
+                share.result()
+        return [item for chunk in work.compiled for item in chunk]
+
+    def expect_packages(self, debs: Iterable[Digest]) -> AbstractContextManager[Callable[[Digest], Unpacking | None]]:
+        """Announce that a layer will read ``debs``: those that compiling takes need not be read again for it.
+
+        What is given begins to unpack the package with a digest; None where it is not needed.
+        """
+        wanted: set[Digest] = set()
+        architecture = _find_architecture()
+        if self._lock.python.provider == "debian" and self._lock.platform == f"linux/{architecture}":
+            wanted.update(deb.digest for deb in choose_packages(self._lock.debs, self.minor, architecture))
+        return self._roots.expect(digest for digest in debs if digest in wanted)
 
     def _prepare(self) -> Program:
         with self._guard:
@@ -124,8 +140,8 @@ class Interpreter:
         if source.is_upon_base:
             assert self._unpack_base is not None, "who builds upon a base can unpack it"
             libraries = self._unpack_base() / "libraries"
-            return unpack_added(self._store, source.debs, minor, architecture, self._find, libraries)
-        return unpack_debian(self._store, source.debs, minor, architecture, self._find)
+            return unpack_added(self._roots, source.debs, minor, architecture, self._find, libraries)
+        return unpack_debian(self._roots, source.debs, minor, architecture, self._find)
 
     def _find_source(self, architecture: str) -> PythonSource:
         if self._lock.platform == f"linux/{architecture}":

@@ -10,6 +10,7 @@ from layerforge.errors import SourceError
 from layerforge.lock import LockedDeb, LockedFile
 from layerforge.oci import Digest
 from layerforge.sources.interpreters.debian import unpack_loader
+from layerforge.sources.interpreters.packages import PackageRoots
 from layerforge.sources.interpreters.roots import make_root
 from layerforge.sources.interpreters.worker import Program, runs
 from layerforge.sources.pythons.entries import read_archive
@@ -48,7 +49,7 @@ def unpack_standalone(
         return program
     others = [deb for deb in debs if deb.name == "libc6" and deb.architecture == architecture]
     if others:
-        loader, option, folders = unpack_loader(store, others, architecture, find)
+        loader, option, folders = unpack_loader(PackageRoots(store), others, architecture, find)
         program = Program((loader, option, f"{folders}:{root}/lib", str(path)), root)
         if runs(program):
             return program

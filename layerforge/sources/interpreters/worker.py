@@ -13,6 +13,7 @@ import tempfile
 import threading
 from collections.abc import Sequence
 from pathlib import Path
+from queue import SimpleQueue
 from typing import IO
 
 import msgspec
@@ -29,10 +30,28 @@ class Program(msgspec.Struct, frozen=True):
     prefix: Path
 
 
-def compile_chunks(program: Program, chunks: Sequence[Sequence[tuple[str, bytes]]]) -> list[list[bytes | None]]:
-    """The unchecked-hash ``.pyc`` (PEP 552) of each ``(path in the image, source)``; None where compiling fails.
+Chunk = Sequence[tuple[str, bytes]]
+"""Some ``(path in the image, source)``."""
 
-    Every chunk goes to one process, a thread writing while this one reads.
+
+class Work:
+    """Chunks that several processes compile, each taking the next one when it has room: ``compiled`` by position."""
+
+    def __init__(self, chunks: Sequence[Chunk]) -> None:
+        self.compiled: list[list[bytes | None]] = [[] for _ in chunks]
+        self._chunks = iter(enumerate(chunks))
+        self._guard = threading.Lock()
+
+    def take(self) -> tuple[int, Chunk] | None:
+        """The next chunk and its position; None when all are taken."""
+        with self._guard:
+            return next(self._chunks, None)
+
+
+def compile_chunks(program: Program, work: Work) -> None:
+    """Fill in the unchecked-hash ``.pyc`` (PEP 552) of what is left of ``work``; None where compiling fails.
+
+    All goes to one process, a thread writing while this one reads.
 
     Raises:
         SourceError: the process cannot be started, or stops.
@@ -51,10 +70,13 @@ def compile_chunks(program: Program, chunks: Sequence[Sequence[tuple[str, bytes]
         except OSError as error:
             raise SourceError(f"the image's Python cannot be started: {error.strerror}", where=command[0]) from error
         assert process.stdin is not None and process.stdout is not None
-        feeder = threading.Thread(target=_feed, args=(process.stdin, chunks), daemon=True)
+        sent: SimpleQueue[tuple[int, int] | None] = SimpleQueue()
+        feeder = threading.Thread(target=_feed, args=(process.stdin, work, sent), daemon=True)
         feeder.start()
         try:
-            return [[_receive(process.stdout) for _ in chunk] for chunk in chunks]
+            while (taken := sent.get()) is not None:
+                position, count = taken
+                work.compiled[position] = [_receive(process.stdout) for _ in range(count)]
         except EOFError as error:
             complaints.seek(0)
             said = complaints.read().decode("utf-8", "replace").strip().splitlines()
@@ -87,15 +109,19 @@ def _environment(program: Program) -> dict[str, str]:
     return {"PYTHONHOME": str(program.prefix), "PYTHONHASHSEED": "0", "LC_ALL": "C.UTF-8"}
 
 
-def _feed(sink: IO[bytes], chunks: Sequence[Sequence[tuple[str, bytes]]]) -> None:
+def _feed(sink: IO[bytes], work: Work, sent: SimpleQueue[tuple[int, int] | None]) -> None:
     try:
         with sink:
-            for chunk in chunks:
+            while (taken := work.take()) is not None:
+                position, chunk = taken
+                sent.put((position, len(chunk)))
                 for path, source in chunk:
                     name = path.encode("utf-8", "surrogateescape")
                     sink.write(struct.pack("<II", len(name), len(source)) + name + source)
     except OSError:
         pass  # the process ended early: who reads from it finds out
+    finally:
+        sent.put(None)
 
 
 def _receive(answers: IO[bytes]) -> bytes | None:
