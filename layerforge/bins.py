@@ -53,12 +53,14 @@ def assign_bins(
 def group_bins(wheels: Iterable[LockedWheel]) -> dict[str, tuple[LockedWheel, ...]]:
     """The wheels of each layer, both in order: layers of one wheel come first, by name, then the bins.
 
-    What changes more often is further up, so that an engine unpacks less of a new image.
+    What changes more often is further up, so that an engine unpacks less of a new image. The names go through the
+    alphabet from behind, as with pip: what comes later wins where two wheels have one path.
     """
     groups: dict[str, list[LockedWheel]] = {}
     for wheel in sorted(wheels, key=lambda wheel: wheel.name):
         groups.setdefault(wheel.bin, []).append(wheel)
-    return {name: tuple(groups[name]) for name in sorted(groups, key=lambda name: ("." in name, name))}
+    ordered = sorted(sorted(groups, reverse=True), key=lambda name: "." in name)
+    return {name: tuple(groups[name]) for name in ordered}
 
 
 def bin_names(budget: int) -> tuple[str, ...]:

@@ -24,6 +24,7 @@ from layerforge.lock import Lock, PlatformLock
 from layerforge.locking import lock_model
 from layerforge.memory import bound_heap
 from layerforge.oci import INDEX, Descriptor, Platform
+from layerforge.overlaps import report_overlaps
 from layerforge.plan import plan_image
 from layerforge.platforms import host_platform, parse_platforms
 from layerforge.progress import Reporter
@@ -172,6 +173,7 @@ def build_model(
             require_fetched(plan.steps, section, store)
         open_bench = _bench_opener(store, lock, section, folder, reporter, base)
         built = build_image(plan, store, open_bench, options.created, reporter, remote.find)
+        report_overlaps(section, store, reporter)
         images.append(built.image)
         made |= dict.fromkeys(built.made)
     manifest = images[0].manifest

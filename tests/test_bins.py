@@ -149,7 +149,7 @@ def test_a_small_budget_has_fewer_bins() -> None:
 
 def test_groups_are_in_order() -> None:
     wheels = (make("b", bin_="b"), make("z", bin_="bin.1"), make("a", bin_="bin.1"), make("c", bin_="bin.0"))
-    assert list(contents(wheels)) == ["b", "bin.0", "bin.1"]
+    assert list(contents(wheels)) == ["b", "bin.1", "bin.0"]
     assert [wheel.name for wheel in group_bins(wheels)["bin.1"]] == ["a", "z"]
     assert msgspec.structs.replace(wheels[0], bin="") == make("b")
 

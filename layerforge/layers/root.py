@@ -20,6 +20,12 @@ if TYPE_CHECKING:
     from layerforge.sources.debian.rootstate import Entries, Origin, RootEntry
 
 
+_SITE_ALONE = (
+    "the base image has no CA certificates: programs in the image will trust those of COG_CA_CERT and no others"
+)
+_SITE_ALONE_HINT = "add ca-certificates to build.system_packages, or take a base that has them"
+
+
 class RootRecipe(Recipe, frozen=True, tag="root"):
     """The state of a root of the packages ``debs``: all Debian packages of the image.
 
@@ -54,6 +60,8 @@ def write(recipe: RootRecipe, tar: TarWriter, bench: Workbench) -> None:
     facts = state.settlement.facts
     for warning in state.warnings:
         tar.warn(str(warning))
+    if state.trusts_site_alone:
+        tar.warn(_SITE_ALONE, hint=_SITE_ALONE_HINT)
     digests = {each.record: digest for each, digest in zip(facts, recipe.debs, strict=True)}
     entries = dict(state.entries)
     for path in list_left_behind(facts, base) if base is not None else ():

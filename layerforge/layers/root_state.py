@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import msgspec
 
-from layerforge.sources.debian.certificates import LOCAL
+from layerforge.sources.debian.certificates import BUNDLE, LOCAL, count_certificates
 from layerforge.sources.debian.dpkg import database_state
 from layerforge.sources.debian.ownership import Settlement
 from layerforge.sources.debian.rootstate import Entries, RootBase, file_entry, folder_entry, link_entry
@@ -36,11 +36,13 @@ class RootState(msgspec.Struct, frozen=True):
     """The entries of the layer by path, and what packages' scripts would have done besides.
 
     ``settlement`` is the one that was given, less what packages have lost when scripts diverted nothing.
+    ``trusts_site_alone`` says whether no certificates are trusted but the site's.
     """
 
     entries: Entries
     warnings: tuple[ScriptWarning, ...] = ()
     settlement: Settlement = Settlement((), {})
+    trusts_site_alone: bool = False
 
 
 def root_state(
@@ -85,7 +87,9 @@ def root_state(
     for path in settlement.contested.keys() - lost:  # whichever layer of the two packages is above the other
         if (entry := world.entry(path)) is not None:
             kept.setdefault(path, entry)
-    return RootState(kept, configured.warnings, settled)
+    trusted = count_certificates(world.read(BUNDLE) or b"") if certificates else 0
+    site = sum(count_certificates(text.encode()) for text in certificates)
+    return RootState(kept, configured.warnings, settled, trusts_site_alone=0 < trusted <= site)
 
 
 def _new_root(release: str, architecture: str) -> Entries:

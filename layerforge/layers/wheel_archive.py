@@ -8,6 +8,7 @@ Source: PKWARE APPNOTE.TXT 6.3.10, sections 4.3 to 4.5.
 from __future__ import annotations
 
 import os
+import re
 import stat
 import struct
 import zipfile
@@ -34,6 +35,11 @@ _FREE = 1 << 30  # archives that unpack to less are never called bombs
 _RATIO = 200  # ... and above it, compressed better than this is not software
 
 
+def _normalise(name: str) -> str:
+    """The package that a wheel or its metadata folder is called after."""
+    return re.sub(r"[-_.]+", "-", name.partition("-")[0]).lower()
+
+
 class Member(msgspec.Struct, frozen=True):
     """One file in the archive. ``size`` and ``packed`` (as stored) are in bytes, ``offset`` is its local header's."""
 
@@ -56,7 +62,8 @@ class WheelArchive:
 
     Raises:
         LayerError: the zip file is damaged, encrypted, compressed otherwise than with deflate, holds links or names
-            that are no plain relative paths, contradicts itself, unpacks to an absurd size, or has not one dist-info.
+            that are no plain relative paths, contradicts itself, unpacks to an absurd size, or has not one dist-info,
+            its own.
     """
 
     def __init__(self, path: Path, label: str) -> None:
@@ -145,12 +152,13 @@ class WheelArchive:
         entries = archive.infolist()
         if len(entries) > _MOST_MEMBERS:
             raise self.error(f"{len(entries):,} files; at most {_MOST_MEMBERS:,} are accepted")
-        seen: set[str] = set()
+        last: dict[str, zipfile.ZipInfo] = {}
         for entry in entries:
             self._check_entry(entry)
-            if entry.filename in seen:
-                raise self.error(f"{entry.filename} is in the archive twice")
-            seen.add(entry.filename)
+            before = last.pop(entry.filename, entry)
+            if (before.file_size, before.CRC) != (entry.file_size, entry.CRC):
+                raise self.error(f"{entry.filename} is in the archive twice, with different contents")
+            last[entry.filename] = entry
         self._check_extents(entries, archive.start_dir)
         return tuple(
             Member(
@@ -163,7 +171,7 @@ class WheelArchive:
                 executable=bool(entry.external_attr >> 16 & 0o111),
                 utf8=bool(entry.flag_bits & _UTF8),
             )
-            for entry in entries
+            for entry in last.values()
             if not entry.is_dir()
         )
 
@@ -172,6 +180,8 @@ class WheelArchive:
         found = sorted(folder for folder in folders if folder.endswith(".dist-info"))
         if len(found) != 1:
             raise self.error(f"has {len(found)} .dist-info folders where a wheel has one")
+        if self.label.endswith(".whl") and _normalise(found[0]) != _normalise(self.label):
+            raise self.error(f"has the metadata of another package: {found[0]}")
         return found[0]
 
     def _check_entry(self, entry: zipfile.ZipInfo) -> None:

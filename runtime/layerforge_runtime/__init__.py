@@ -15,6 +15,7 @@
     spool         large data URLs in them
     requests      what is in them
     answers       JSON answers
+    attachments   large files in them
     streaming     sending a prediction's events to one client
     streams       the events of predictions
     webhooks      telling a client's server

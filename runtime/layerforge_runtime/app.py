@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import os
 import shutil
 import signal
@@ -104,6 +105,10 @@ async def _serve(settings: Settings, worker: Worker) -> int:
         http1_settings=HTTP1Settings(max_buffer_size=max(settings.limits.headers, 8192)),
         log_enabled=False,
     )
+    # What is there now stays; of what comes, little is in cycles.
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(10_000, 20, 20)
     serving = asyncio.ensure_future(server.serve())
     log.info(f"listening on {settings.host}:{settings.port}")
     stop = asyncio.ensure_future(stopping.wait())

@@ -11,6 +11,7 @@ from typing import Any, TypeVar
 
 import msgspec
 
+from layerforge_runtime.attachments import Attachments
 from layerforge_runtime.frames import Files
 from layerforge_runtime.limits import Terms
 from layerforge_runtime.media import data_url, decode_data_url, file_name, guess_type
@@ -103,10 +104,10 @@ async def _in_thread(work: Callable[..., _Result], *arguments: Any) -> _Result:
     return await asyncio.get_running_loop().run_in_executor(_threads, work, *arguments)
 
 
-async def embed(body: bytes, files: Files, send: Callable[[str], str] | None) -> bytes:
+async def embed(body: bytes, files: Files, send: Callable[[str], str] | None, attachments: Attachments) -> bytes:
     """The JSON ``body`` with the URL of each file in place of its token.
 
-    ``send`` uploads a file and tells its URL; without it files become data URLs.
+    ``send`` uploads a file and tells its URL; without it files become data URLs, large ones in ``attachments``.
 
     Raises:
         FileError: a file is gone, or cannot be uploaded.
@@ -115,7 +116,9 @@ async def embed(body: bytes, files: Files, send: Callable[[str], str] | None) ->
         try:
             if send is not None:
                 url = _encode(await _in_thread(send, path))
-            elif os.path.getsize(path) > _INLINE:
+            elif (size := os.path.getsize(path)) >= attachments.least:
+                url = await _in_thread(attachments.add, path)
+            elif size > _INLINE:
                 url = await _in_thread(_as_data, path)
             else:
                 url = _as_data(path)

@@ -117,19 +117,44 @@ class Channel:
         self._broken = broken
         self._buffer = FrameBuffer()
         self._unsent: deque[memoryview] = deque()
+        self._gathered = bytearray()
         self._waiting = False
         self._loop = asyncio.get_running_loop()
         self._loop.add_reader(connection.fileno(), self._read)
 
-    def send(self, kind: str, body: bytes = b"", **head: Any) -> None:
-        """Send a frame; what the socket does not take at once is sent later, in order; nothing if it is closed."""
+    def send(self, kind: str, body: bytes = b"", *, gather: bool = False, **head: Any) -> None:
+        """Send a frame; what the socket does not take at once is sent later, in order; nothing if it is closed.
+
+        With ``gather`` it waits for others that are sent in this round of the event loop: one system call, and one
+        wake-up of the worker, for all of them.
+        """
         if self._socket.fileno() < 0:
             return
-        self._unsent.extend(map(memoryview, pack(_encode_head({"kind": kind, **head}), body)))
+        parts = pack(_encode_head({"kind": kind, **head}), body)
+        if gather and len(parts) == 1 and not self._unsent:
+            if not self._gathered:
+                self._loop.call_soon(self._flush)
+            self._gathered += parts[0]
+            return
+        self._take_gathered()
+        self._unsent.extend(map(memoryview, parts))
         if not self._waiting:
             self._write()
 
+    def _flush(self) -> None:
+        self._take_gathered()
+        if self._unsent and not self._waiting:
+            self._write()
+
+    def _take_gathered(self) -> None:
+        if self._gathered:
+            self._unsent.append(memoryview(self._gathered))
+            self._gathered = bytearray()
+
     def _write(self) -> None:
+        if self._socket.fileno() < 0:
+            self._unsent.clear()
+            return
         try:
             while self._unsent:
                 sent = self._socket.send(self._unsent[0])

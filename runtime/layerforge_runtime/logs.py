@@ -19,7 +19,14 @@ _encode = msgspec.json.Encoder().encode
 
 def iso_time(seconds: float) -> str:
     """A time (seconds since 1970) in ISO 8601, UTC, with microseconds."""
-    return datetime.fromtimestamp(seconds, timezone.utc).isoformat(timespec="microseconds")
+    global _second
+    whole = int(seconds)
+    if whole != _second[0]:  # several times are written for each request
+        _second = (whole, datetime.fromtimestamp(whole, timezone.utc).strftime("%Y-%m-%dT%H:%M:%S."))
+    return f"{_second[1]}{int((seconds - whole) * 1e6):06d}+00:00"
+
+
+_second = (-1, "")
 
 
 def now() -> str:

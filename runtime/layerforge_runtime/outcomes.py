@@ -7,6 +7,7 @@ import functools
 from collections.abc import Callable
 from typing import Protocol
 
+from layerforge_runtime.attachments import Attachments
 from layerforge_runtime.files import FileError, embed
 from layerforge_runtime.frames import Canceled, Done, Failed, Message, Metric, Output
 from layerforge_runtime.frames import Log as LogFrame
@@ -31,11 +32,12 @@ class Owner(Protocol):
 
 
 class Outcomes:
-    """Passes on what the worker says and prints to the predictions of ``owner``."""
+    """Passes on what the worker says and prints to the predictions of ``owner``. ``folder`` takes large outputs."""
 
-    def __init__(self, owner: Owner, settings: Settings, log: Log) -> None:
+    def __init__(self, owner: Owner, settings: Settings, folder: str, log: Log) -> None:
         self._owner = owner
         self._settings = settings
+        self._folder = folder
         self._log = log
         self._partial = b""
 
@@ -74,8 +76,10 @@ class Outcomes:
         if before is not None:
             await before
         if isinstance(message, (Output, Done)) and message.files and not prediction.ended:
+            if prediction.attachments is None:
+                prediction.attachments = Attachments(self._folder, self._settings.limits.spool)
             try:
-                body = await embed(body, message.files, self._sender(prediction))
+                body = await embed(body, message.files, self._sender(prediction), prediction.attachments)
             except FileError as error:
                 prediction.error = prediction.error or str(error)
         self._apply(prediction, message, body)

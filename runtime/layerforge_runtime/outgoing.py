@@ -14,7 +14,7 @@ import socket
 import ssl
 import urllib.error
 import urllib.request
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import IO, Any
 from urllib.parse import urlsplit, urlunsplit
 
@@ -30,7 +30,7 @@ def open_url(
     url: str,
     *,
     method: str = "GET",
-    data: bytes | IO[bytes] | None = None,
+    data: bytes | IO[bytes] | Iterable[bytes] | None = None,
     headers: Mapping[str, str],
     secret_headers: Mapping[str, str] | None = None,
     timeout: float = TIMEOUT,
@@ -41,7 +41,7 @@ def open_url(
 
     Args:
         url: http or https.
-        data: the body.
+        data: the body; what is iterated may be iterated again, after a redirect.
         headers: sent to whoever the request is redirected to.
         secret_headers: sent to the first server only.
         timeout: seconds of silence.

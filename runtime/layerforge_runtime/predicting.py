@@ -7,7 +7,8 @@ import os
 from collections.abc import Awaitable, Coroutine
 from typing import Any
 
-from layerforge_runtime.answers import JSON, send_error, send_json
+from layerforge_runtime.answers import send_error, send_json
+from layerforge_runtime.attachments import send_body
 from layerforge_runtime.bodies import read_body
 from layerforge_runtime.limits import Limits
 from layerforge_runtime.logs import Log, now
@@ -94,7 +95,7 @@ class Predicting:
             send_json(protocol, 202, {"id": prediction.id, "status": "starting"})
         else:
             await self._wait(prediction, started, protocol)
-            protocol.response_bytes(200, JSON, prediction.snapshot())
+            await send_body(protocol, 200, prediction.snapshot(), prediction.attachments)
 
     async def _take(
         self, headers: Any, protocol: Any, id: str, streaming: bool
@@ -154,7 +155,7 @@ class Predicting:
             return True
         if running is None:
             return False
-        protocol.response_bytes(202, JSON, running.snapshot(self._validator.mask(running.inputs)))
+        await send_body(protocol, 202, running.snapshot(self._validator.mask(running.inputs)), running.attachments)
         return True
 
     async def _stream(self, events: EventLog, headers: Any, protocol: Any, *, cancel: bool) -> None:

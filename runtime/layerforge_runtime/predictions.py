@@ -14,6 +14,7 @@ from typing import Any, Protocol
 
 import msgspec
 
+from layerforge_runtime.attachments import Attachments
 from layerforge_runtime.limits import Limits
 from layerforge_runtime.logs import now
 
@@ -95,6 +96,7 @@ class Prediction:
         self.error = ""
         self.folder = ""
         self.upload_url = ""
+        self.attachments: Attachments | None = None
         self.observers: tuple[Observer, ...] = ()
         self.secrets: tuple[bytes, ...] = ()
         self.has_files = False
@@ -165,7 +167,7 @@ class Prediction:
             self.finished.set_result(None)
 
     def snapshot(self, inputs: dict[str, Any] | None = None) -> bytes:
-        """The JSON of its state now, with ``inputs`` if they are given."""
+        """The JSON of its state now, with ``inputs`` if they are given; ``attachments`` belong into it."""
         shown = Snapshot(
             id=self.id,
             status=self.status,
@@ -215,4 +217,11 @@ def join_outputs(outputs: list[bytes]) -> bytes:
 
 def new_id() -> str:
     """26 letters and digits, random; the form that Cog's documentation recommends."""
-    return base64.b32encode(os.urandom(16)).decode().rstrip("=").lower()
+    if not _ids:
+        text = base64.b32encode(os.urandom(20 * _BATCH)).decode().lower()
+        _ids.extend(text[start : start + 26] for start in range(0, 32 * _BATCH, 32))
+    return _ids.pop()
+
+
+_ids: list[str] = []
+_BATCH = 64

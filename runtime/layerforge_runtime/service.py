@@ -59,7 +59,7 @@ class Service:
         self._idle = asyncio.Event()
         self._idle.set()
         self.lifecycle = Lifecycle(settings, worker, log, self)
-        self._outcomes = Outcomes(self, settings, log)
+        self._outcomes = Outcomes(self, settings, worker.folder, log)
 
     @property
     def ready(self) -> Ready | None:
@@ -173,7 +173,7 @@ class Service:
             head["trace"] = trace
         if prediction.training:
             head["training"] = True
-        self.lifecycle.supervisor.channel.send("predict", _encode(inputs), **head)
+        self.lifecycle.supervisor.channel.send("predict", _encode(inputs), gather=len(self.running) > 1, **head)
 
     async def _localize(self, prediction: Prediction, inputs: dict[str, Any], files: dict[str, str]) -> dict[str, Any]:
         if not any(isinstance(inputs.get(name), (str, list)) for name in files):

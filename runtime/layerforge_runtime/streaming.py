@@ -67,12 +67,17 @@ class _Reader:
                 return True
             if events := self._log.take(position):
                 position += len(events)
-                await self._transport.send_bytes(b"".join(events))
+                await self._send(b"".join(events))
             elif self._log.complete:
                 return True
             elif not await self._wait():
                 await self._transport.send_bytes(_KEEP_ALIVE)
         return self._log.complete
+
+    async def _send(self, data: bytes) -> None:
+        attachments = self._log.attachments
+        for part in attachments.fill(data) if attachments else (data,):
+            await self._transport.send_bytes(part)
 
     async def _fail(self, message: str, skipped: int) -> None:
         data = encode({"error": message, "skipped": skipped})

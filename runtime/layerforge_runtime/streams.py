@@ -13,6 +13,7 @@ from typing import Any
 
 import msgspec
 
+from layerforge_runtime.attachments import Attachments
 from layerforge_runtime.limits import Limits
 from layerforge_runtime.predictions import Prediction
 
@@ -30,6 +31,7 @@ class EventLog:
         self.id = prediction.id
         self.size = 0
         self.complete = False
+        self.attachments: Attachments | None = None
         self.cancel_when_left = False
         self.readers: set[Callable[[], None]] = set()
         self._limits = limits
@@ -49,7 +51,8 @@ class EventLog:
     def started(self, prediction: Prediction) -> None:
         self._add("start", _encode({"id": prediction.id, "status": prediction.status}))
 
-    def output_added(self, _prediction: Prediction, body: bytes) -> None:
+    def output_added(self, prediction: Prediction, body: bytes) -> None:
+        self.attachments = prediction.attachments
         self._add("output", b'{"chunk":%b,"index":%d}' % (body, self._outputs))
         self._outputs += 1
 
@@ -127,6 +130,11 @@ class EventLogs:
         if self._running.get(log.id) is log:
             del self._running[log.id]
         self._ended[log.id] = log
-        total = sum(each.size for each in self._ended.values())
+        total = sum(map(_weigh, self._ended.values()))
         while self._ended and (len(self._ended) > self._limits.finished_streams or total > self._limits.stream_bytes):
-            total -= self._ended.popitem(last=False)[1].size
+            total -= _weigh(self._ended.popitem(last=False)[1])
+
+
+def _weigh(log: EventLog) -> int:
+    """The bytes that it takes, in memory and on the disk."""
+    return log.size + (log.attachments.size if log.attachments else 0)

@@ -13,6 +13,7 @@ from collections.abc import Coroutine, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
+from layerforge_runtime.attachments import Content
 from layerforge_runtime.limits import Limits
 from layerforge_runtime.logs import Log
 from layerforge_runtime.outgoing import open_url, redact
@@ -64,7 +65,7 @@ class Webhooks:
         task.add_done_callback(self._tasks.discard)
         return task
 
-    async def deliver(self, url: str, body: bytes, trace: Mapping[str, str], *, repeat: bool) -> None:
+    async def deliver(self, url: str, body: bytes | Content, trace: Mapping[str, str], *, repeat: bool) -> None:
         """POST ``body``; with ``repeat`` until it is taken or given up."""
         retries = self._limits.webhook_retries if repeat and len(self._tasks) <= self._limits.webhooks_pending else 0
         for attempt in range(retries + 1):
@@ -83,12 +84,13 @@ class Webhooks:
                 self._log.warning(f"the webhook to {redact(url)} failed: {explain(error)}", again_in=pause)
             await asyncio.sleep(pause)
 
-    def _post(self, url: str, body: bytes, trace: Mapping[str, str]) -> None:
+    def _post(self, url: str, body: bytes | Content, trace: Mapping[str, str]) -> None:
+        size = len(body) if isinstance(body, bytes) else body.size
         response = open_url(
             url,
             method="POST",
             data=body,
-            headers={**self._headers, **trace},
+            headers={**self._headers, "Content-Length": str(size), **trace},
             secret_headers=self._secret_headers,
             timeout=_TIMEOUT,
             redirects=self._limits.download_redirects,
@@ -139,7 +141,7 @@ class _Webhook:
             self._timer = None
         self._again = False
         if "completed" in self._events or owed:
-            self._sender.run(self._send_last(prediction.snapshot()))
+            self._sender.run(self._send_last(_render(prediction)))
 
     def _soon(self, prediction: Prediction) -> None:
         if self._timer is None and not self._again:
@@ -158,7 +160,7 @@ class _Webhook:
             return
         self._again = False
         self._next = time.monotonic() + self._interval
-        work = self._sender.deliver(self._url, prediction.snapshot(), self._trace, repeat=False)
+        work = self._sender.deliver(self._url, _render(prediction), self._trace, repeat=False)
         self._under_way = self._sender.run(work)
         self._under_way.add_done_callback(lambda _: self._soon_again(prediction))
 
@@ -167,7 +169,12 @@ class _Webhook:
             self._again = False
             self._soon(prediction)
 
-    async def _send_last(self, body: bytes) -> None:
+    async def _send_last(self, body: bytes | Content) -> None:
         if self._under_way is not None and not self._under_way.done():
             await asyncio.wait({self._under_way}, timeout=_IN_ORDER)
         await self._sender.deliver(self._url, body, self._trace, repeat=True)
+
+
+def _render(prediction: Prediction) -> bytes | Content:
+    body = prediction.snapshot()
+    return prediction.attachments.fill(body) if prediction.attachments else body

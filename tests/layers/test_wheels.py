@@ -1,110 +1,28 @@
 from __future__ import annotations
 
 import csv
-import gzip
 import hashlib
-import importlib._bootstrap_external as bootstrap  # type: ignore[import-not-found]
 import importlib.util
 import io
 import marshal
 import struct
 import subprocess
 import sys
-import tarfile
 import zipfile
-from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import Executor, ThreadPoolExecutor
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any, BinaryIO
 
 import pytest
-import uv
 
 from layerforge.errors import LayerError, LayerforgeError, VerificationError
 from layerforge.layers import wheels
 from layerforge.layers.remarks import read_remarks
 from layerforge.layers.step import Step
-from layerforge.layers.tar import Layer, TarWriter
-from layerforge.layers.wheels import WheelFile, WheelsRecipe, list_wheel_paths, write_private_wheels
+from layerforge.layers.wheel_plan import installation_key, list_wheel_paths
+from layerforge.layers.wheels import WheelFile, WheelsRecipe
 from layerforge.oci import Digest
+from tests.layer_bench import MINOR, SITE, TAG, Make
 from tests.wheel_samples import make_wheel, record_line, save_wheel
-
-MINOR = f"3.{sys.version_info.minor}"
-TAG = f"cpython-3{sys.version_info.minor}"
-SITE = f"usr/local/lib/python{MINOR}/site-packages"
-
-
-class FakeBench:
-    """A Workbench over files at hand; compiles with the Python that runs the tests, and keeps what it was told."""
-
-    def __init__(self, files: dict[Digest, Path], executor: Executor) -> None:
-        self.compressors = executor
-        self.files = files
-        self.batches: list[int] = []
-
-    def material(self, digest: Digest) -> Path:
-        return self.files[digest]
-
-    def open_project_file(self, path: str, digest: Digest) -> BinaryIO:
-        raise AssertionError("a wheel needs nothing of the project")
-
-    def compile_bytecode(self, minor: str, sources: Sequence[tuple[str, bytes]]) -> list[bytes | None]:
-        assert minor == MINOR
-        self.batches.append(sum(len(source) for _, source in sources))
-        return [self._compile(path, source) for path, source in sources]
-
-    def _compile(self, path: str, source: bytes) -> bytes | None:
-        try:
-            code = compile(source, path, "exec", dont_inherit=True)
-        except (SyntaxError, ValueError):
-            return None
-        return bytes(bootstrap._code_to_hash_pyc(code, importlib.util.source_hash(source), False))
-
-
-class Made:
-    """A finished layer, taken apart."""
-
-    def __init__(self, data: bytes, layer: Layer, bench: FakeBench) -> None:
-        self.data = data
-        self.layer = layer
-        self.bench = bench
-        self.members: dict[str, tarfile.TarInfo] = {}
-        self.files: dict[str, bytes] = {}
-        with tarfile.open(fileobj=io.BytesIO(gzip.decompress(data))) as archive:
-            for member in archive:
-                self.members[member.name] = member
-                if member.isfile():
-                    self.files[member.name] = archive.extractfile(member).read()  # type: ignore[union-attr]
-
-
-Make = Callable[..., Made]
-
-
-@pytest.fixture
-def make(tmp_path: Path) -> Iterator[Make]:
-    executor = ThreadPoolExecutor(2)
-
-    def make_layer(*packed: bytes | Path, private: str = "") -> Made:
-        files: dict[Digest, Path] = {}
-        listed = []
-        for index, wheel in enumerate(packed):
-            path = wheel if isinstance(wheel, Path) else save_wheel(tmp_path / str(index), wheel)
-            digest = Digest.of(path.read_bytes())
-            files[digest] = path
-            listed.append(WheelFile(path.name if isinstance(wheel, Path) else f"wheel{index}", digest))
-        bench = FakeBench(files, executor)
-        output = io.BytesIO()
-        tar = TarWriter(output, executor=executor)
-        if private:
-            write_private_wheels(listed, private, MINOR, tar, bench)  # type: ignore[arg-type]
-        else:
-            wheels.write(WheelsRecipe(tuple(listed), MINOR), tar, bench)  # type: ignore[arg-type]
-        layer = tar.finish()
-        return Made(output.getvalue(), layer, bench)
-
-    yield make_layer
-    executor.shutdown()
-
 
 BIG = b"".join(hashlib.sha256(struct.pack("<I", number)).digest() for number in range(40_000))  # 1.3 MB, incompressible
 
@@ -295,14 +213,48 @@ def test_equal_files_of_two_wheels_are_written_once(make: Make) -> None:
     assert read_remarks(made.layer.descriptor.annotations) == ()
 
 
-def test_different_files_under_one_path_are_told(make: Make) -> None:
+def test_of_different_files_under_one_path_the_one_installed_later_wins(make: Make) -> None:
     one = make_wheel("one", files={"shared/__init__.py": b"1\n"})
     two = make_wheel("two", files={"shared/__init__.py": b"2\n"})
     made = make(one, two)
-    assert made.files[f"{SITE}/shared/__init__.py"] == b"2\n"
+    assert made.files[f"{SITE}/shared/__init__.py"] == b"1\n", "wheel0 comes before wheel1, so it is installed later"
     (remark,) = read_remarks(made.layer.descriptor.annotations)
-    told = f"wheel0 and wheel1 both install /{SITE}/shared/__init__.py, and differently: the latter's is used"
-    assert remark.text == told and remark.hint
+    told = f"wheel1 and wheel0 both install /{SITE}/shared/__init__.py, and differently: the latter's is used"
+    assert remark.text == told
+    assert remark.hint
+
+
+@pytest.mark.parametrize(
+    ("first", "then"),
+    [
+        ("zebra-1-py3-none-any.whl", "ant-1-py3-none-any.whl"),
+        ("opencv_python_headless-5-cp39-abi3-any.whl", "opencv_python-5-cp39-abi3-any.whl"),
+        ("b_c-1-py3-none-any.whl", "B.A-1-py3-none-any.whl"),
+    ],
+)
+def test_wheels_are_installed_in_pip_s_order(first: str, then: str) -> None:
+    assert sorted([then, first], key=installation_key) == sorted([first, then], key=installation_key) == [first, then]
+
+
+def test_names_that_differ_in_case_only_are_two_files(make: Make) -> None:
+    made = make(make_wheel(files={"sample/Readme.py": b"1\n", "sample/readme.py": b"2\n", "Sample/x.py": b"3\n"}))
+    assert (made.files[f"{SITE}/sample/Readme.py"], made.files[f"{SITE}/sample/readme.py"]) == (b"1\n", b"2\n")
+    assert made.files[f"{SITE}/Sample/x.py"] == b"3\n"
+    assert f"{SITE}/sample/__pycache__/Readme.{TAG}.pyc" in made.files
+
+
+def test_namespaces_of_several_wheels_and_pth_files_work(make: Make, tmp_path: Path) -> None:
+    one = make_wheel("one", files={"space/one/__init__.py": b"NAME = 1\n", "one.pth": b"import sys; sys.added = 1\n"})
+    two = make_wheel("two", files={"space/two.py": b"NAME = 2\n", "two.pth": b"folder\n", "folder/deep.py": b"\n"})
+    made = make(one, two)
+    for path, content in made.files.items():
+        target = tmp_path / "root" / path
+        target.parent.mkdir(parents=True, exist_ok=True)
+        target.write_bytes(content)
+    script = f"import site, sys; site.addsitedir({str(tmp_path / 'root' / SITE)!r})\n"
+    script += "import space.one, space.two, deep; print(space.one.NAME, space.two.NAME, sys.added)"
+    done = subprocess.run([sys.executable, "-I", "-S", "-c", script], capture_output=True, text=True, check=False)
+    assert (done.stdout, done.stderr) == ("1 2 1\n", "")
 
 
 def test_a_file_where_another_has_a_folder_is_refused(make: Make) -> None:
@@ -349,10 +301,10 @@ def break_content(wheel: bytes, name: str) -> bytes:
     return wheel[:middle] + bytes([wheel[middle] ^ 0xFF]) + wheel[middle + 1 :]
 
 
-def add_twice(wheel: bytes) -> bytes:
+def add_twice(wheel: bytes, content: bytes = b"VALUE = 2\n") -> bytes:
     output = io.BytesIO(wheel)
     with zipfile.ZipFile(output, "a") as archive, pytest.warns(UserWarning, match="Duplicate"):
-        archive.writestr("sample/__init__.py", b"VALUE = 2\n")
+        archive.writestr("sample/__init__.py", content)
     return output.getvalue()
 
 
@@ -373,16 +325,8 @@ def with_overlap(wheel: bytes) -> bytes:
 
 
 def bomb() -> bytes:
-    output = io.BytesIO()
-    with zipfile.ZipFile(output, "w", zipfile.ZIP_DEFLATED, compresslevel=9) as archive:
-        for index in range(3):
-            with archive.open(f"sample/zeros{index}", "w") as file:
-                for _ in range(400):
-                    file.write(bytes(1 << 20))
-    with zipfile.ZipFile(output, "a") as archive, zipfile.ZipFile(io.BytesIO(make_wheel())) as source:
-        for info in source.infolist():
-            archive.writestr(info.filename, source.read(info))
-    return output.getvalue()
+    """Announces 2 GiB; that a member is no longer than announced is checked while it is inflated."""
+    return edit_directory(SOUND, "sample/text.txt", 24, struct.pack("<I", 1 << 31), local=22)
 
 
 NAME = "sample/__init__.py"
@@ -424,7 +368,7 @@ BROKEN: dict[str, tuple[Callable[[], bytes], type[LayerforgeError], str]] = {
     ),
     "encrypted": (lambda: edit_directory(SOUND, NAME, 8, b"\x01\x00", local=6), LayerError, "encrypted"),
     "another method": (lambda: edit_directory(SOUND, NAME, 10, b"\x0e\x00", local=8), LayerError, "method 14"),
-    "a member twice": (lambda: add_twice(SOUND), LayerError, "twice"),
+    "a member twice": (lambda: add_twice(SOUND), LayerError, "twice, with different contents"),
     "members that overlap": (lambda: with_overlap(SOUND), LayerError, "shares bytes"),
     "a symbolic link": (lambda: with_link(SOUND), LayerError, "is a link"),
     "a bomb": (bomb, LayerError, "unpacks to"),
@@ -511,63 +455,29 @@ def test_broken_wheels_are_named(case: str, make: Make) -> None:
     assert caught.value.where == "wheel0"
 
 
+def test_a_member_that_is_twice_the_same_does_no_harm(make: Make) -> None:
+    made = make(add_twice(SOUND, b"VALUE = 1\n" * 5))
+    assert made.files[f"{SITE}/{NAME}"] == b"VALUE = 1\n" * 5
+    assert made.layer.diff_id == make(SOUND).layer.diff_id
+
+
+def test_the_metadata_of_another_package_is_refused(make: Make, tmp_path: Path) -> None:
+    wheel = save_wheel(tmp_path, make_wheel("other"), "sample-1.0-py3-none-any.whl")
+    with pytest.raises(LayerError, match=r"metadata of another package: other-1\.0\.dist-info"):
+        make(wheel)
+    make(save_wheel(tmp_path, make_wheel("Some.Thing"), "some_thing-1.0-py3-none-any.whl"))
+
+
+def test_files_that_record_does_not_know_are_told(make: Make) -> None:
+    info = "sample-1.0.dist-info"
+    listed = record_line(NAME, b"A = 1\n") + f"{info}/METADATA,,\n{info}/RECORD,,\ngone.py,sha256=x,1\n"
+    made = make(make_wheel(files={NAME: b"A = 1\n"}, record=listed))
+    assert [remark.text for remark in read_remarks(made.layer.descriptor.annotations)] == [
+        f"wheel0: RECORD has no hash of 2 files ({info}/METADATA, …): only CRC and size were checked",
+        "wheel0: RECORD lists gone.py that the wheel does not have",
+    ]
+    assert read_remarks(make(make_wheel()).layer.descriptor.annotations) == ()
+
+
 def test_the_sound_wheel_is_sound(make: Make) -> None:
     assert make(SOUND).files[f"{SITE}/sample/big.bin"] == BIG
-
-
-# -- real wheels -----------------------------------------------------------------------------------------------
-
-OWN = ("INSTALLER", "REQUESTED", "RECORD", "direct_url.json", "uv_cache.json")  # each installer's own affair
-REAL = ["markupsafe", "charset-normalizer", "jsonschema", "ruff", "ipykernel"]
-
-
-def read_folder(root: Path) -> dict[str, tuple[bool, bytes]]:
-    """Every file under ``root``: whether it is executable, and its content."""
-    found = {}
-    for path in sorted(root.rglob("*")):
-        if path.is_file() and not path.is_symlink():
-            found[path.relative_to(root).as_posix()] = (bool(path.stat().st_mode & 0o111), path.read_bytes())
-    return found
-
-
-def normalise(files: dict[str, tuple[bool, bytes]]) -> dict[str, Any]:
-    """Less what every installer does in its own way: its name, the text of scripts, bytecode."""
-    result: dict[str, Any] = {}
-    for path, (executable, content) in files.items():
-        name = path.rpartition("/")[2]
-        if name in (*OWN, ".lock") or "__pycache__" in path:
-            continue
-        first = content.partition(b"\n")[0]
-        result[path] = (executable, b"script" if first.startswith(b"#!") and b"python" in first else content)
-    return result
-
-
-@pytest.mark.network
-@pytest.mark.slow
-@pytest.mark.parametrize("package", REAL)
-def test_the_tree_is_the_one_that_uv_installs(package: str, make: Make, tmp_path: Path) -> None:
-    downloads, venv = tmp_path / "downloads", tmp_path / "venv"
-    command = [sys.executable, "-m", "pip", "download", "--quiet", "--no-deps", "--only-binary", ":all:", package]
-    subprocess.run([*command, "--dest", str(downloads)], check=True)
-    wheel = next(downloads.glob("*.whl"))
-    subprocess.run([uv.find_uv_bin(), "venv", "--quiet", "--python", sys.executable, str(venv)], check=True)
-    before = set(read_folder(venv))
-    command = [uv.find_uv_bin(), "pip", "install", "--quiet", "--no-deps", "--offline", "--link-mode", "copy"]
-    subprocess.run([*command, "--python", str(venv / "bin/python"), str(wheel)], check=True)
-    expected = {path: value for path, value in read_folder(venv).items() if path not in before}
-    made = make(wheel)
-    found = {
-        path.removeprefix("usr/local/"): (bool(made.members[path].mode & 0o111), content)
-        for path, content in made.files.items()
-    }
-    assert normalise(found) == normalise(expected)
-    record = next(path for path in found if path.endswith(".dist-info/RECORD"))
-    rows = [
-        {row[0]: row[1:] for row in csv.reader(text.decode().splitlines()) if not row[0].endswith(OWN)}
-        for text in (found[record][1], expected[record][1])
-    ]
-    scripts = {path for path in rows[0] if path.startswith("../") and rows[0][path] != rows[1].get(path)}
-    assert rows[0].keys() == rows[1].keys()
-    assert {path: rows[0][path] for path in rows[0] if path not in scripts} == {
-        path: rows[1][path] for path in rows[1] if path not in scripts
-    }

@@ -14,7 +14,9 @@ from pathlib import Path
 
 import pytest
 
+from tests.runtime.events import read_events
 from tests.runtime.harness import Answer, Serve, Server, write_model
+from tests.runtime.web import web_server
 
 MB = 1_000_000
 BLOCK = os.urandom(3 * MB)
@@ -163,6 +165,98 @@ def test_a_client_that_leaves_half_way_leaves_nothing(server: Server, folder: Pa
     connection.close()
     assert all_gone(folder)
     assert server.output()[0] == 0
+
+
+OUTPUT = """
+import tempfile
+from typing import Any, Iterator
+from cog import BaseRunner, Path, streaming
+
+def write(megabytes, name="a.bin"):
+    path = Path(tempfile.mkdtemp()) / name
+    with open(path, "wb") as file:
+        for number in range(megabytes):
+            file.write(bytes([number]) * 1_000_000)
+    return path
+
+class Runner(BaseRunner):
+    @streaming
+    def run(self, sizes: str = "12") -> Iterator[Path]:
+        path = None
+        for size in sizes.split():
+            path = write(int(size))
+            yield path
+            path.unlink()
+"""
+
+
+@pytest.fixture(scope="module")
+def writer(start_server: Serve, tmp_path_factory: pytest.TempPathFactory) -> Server:
+    model = tmp_path_factory.mktemp("model")
+    write_model(model, OUTPUT)
+    return start_server(model, environment={**ENVIRONMENT, "COG_MAX_FINISHED_STREAMS": "0"})
+
+
+def read_blocks(url: str) -> list[int]:
+    """The megabytes of a file that OUTPUT has written."""
+    assert url.startswith("data:application/octet-stream;base64,")
+    content = base64.b64decode(url.partition(",")[2], validate=True)
+    assert all(content[start : start + MB] == content[start : start + 1] * MB for start in range(0, len(content), MB))
+    return [content[start] for start in range(0, len(content), MB)]
+
+
+def test_large_outputs_do_not_stay_in_memory(writer: Server) -> None:
+    writer.predict(sizes="0")
+    before = memory(writer)
+    result = writer.request("POST", "/predictions", {"input": {"sizes": "40 1 0 2"}})
+    assert result.headers["content-length"] == str(len(result.body))
+    assert [read_blocks(each) for each in result.json["output"]] == [list(range(40)), [0], [], [0, 1]]
+    assert memory(writer) - before < 24 * MB
+
+
+def test_a_client_that_reads_slowly_fills_no_memory(writer: Server) -> None:
+    writer.predict(sizes="0")
+    before = memory(writer)
+    connection = writer.connect()
+    connection.request("POST", "/predictions", b'{"input":{"sizes":"60"}}', {"Content-Type": "application/json"})
+    response = connection.getresponse()
+    response.read(1000)
+    time.sleep(1)
+    assert memory(writer) - before < 24 * MB
+    assert len(response.read()) > 79 * MB
+    connection.close()
+
+
+def test_large_outputs_in_streams_and_webhooks(writer: Server) -> None:
+    events = read_events(writer, {"id": "large", "input": {"sizes": "3 2"}})
+    assert [read_blocks(each.data["chunk"]) for each in events if each.name == "output"] == [[0, 1, 2], [0, 1]]
+    assert [read_blocks(each) for each in events[-1].data["output"]] == [[0, 1, 2], [0, 1]]
+    with web_server() as web:
+        for path in ("/fail/1/x", f"/to/308/{web.url}/x"):
+            body = {"input": {"sizes": "3"}, "webhook": web.url + path, "webhook_events_filter": ["completed"]}
+            assert writer.request("POST", "/predictions", body).status == 200
+        for path, count in (("/fail/1/x", 2), ("/x", 1)):
+            assert read_blocks(web.wait(path, count)[-1].json["output"][0]) == [0, 1, 2]
+
+
+def test_a_client_that_leaves_a_large_answer(writer: Server) -> None:
+    connection = writer.connect()
+    connection.request("POST", "/predictions", b'{"input":{"sizes":"30"}}', {"Content-Type": "application/json"})
+    response = connection.getresponse()
+    response.read(1000)
+    response.close()
+    connection.close()
+    assert len(writer.output(sizes="1")) == 1
+    assert "internal error" not in writer.log and "Traceback" not in writer.log
+
+
+@pytest.mark.slow
+def test_200_megabytes_out(writer: Server) -> None:
+    writer.predict(sizes="0")
+    before = memory(writer)
+    (url,) = writer.output(sizes="200")
+    assert read_blocks(url) == list(range(200))
+    assert memory(writer) - before < 40 * MB
 
 
 @pytest.mark.slow

@@ -427,6 +427,34 @@ def test_certificates_of_the_site_join_the_bundle() -> None:
     assert text(state(package(), certificates=(certificate,)), "etc/ssl/certs/ca-certificates.crt") == certificate
 
 
+@pytest.mark.parametrize(
+    ("place", "link", "is_alone"),
+    [
+        ("etc/ssl/certs/ca-certificates.crt", "", False),
+        ("etc/pki/ca-trust/extracted/pem/tls-ca-bundle.pem", "etc/pki/tls/certs/ca-bundle.crt", False),
+        ("", "", True),
+    ],
+)
+def test_the_sites_certificate_upon_a_base_without_the_package(place: str, link: str, is_alone: bool) -> None:
+    paths = sorted(Path("/usr/share/ca-certificates/mozilla").glob("*.crt"))
+    require(len(paths) > 2, "ca-certificates is not installed")
+    public, packaged, site = (path.read_text() for path in paths[:3])
+    contents = {"etc/group": b"root:x:0:\n", **({place: public.encode()} if place else {})}
+    listed = {path: Listed(path, "file", 0o644, size=len(data)) for path, data in contents.items()}
+    if link:
+        listed[link] = Listed(link, "symlink", 0o777, target=f"/{place}")
+    below = RootBase(listed, contents)
+    found = state(base=below, certificates=(site,))
+    bundle = text(found, "etc/ssl/certs/ca-certificates.crt")
+    assert bundle == (site if is_alone else public + site)
+    assert found.trusts_site_alone is is_alone
+    program = {"usr/sbin/update-ca-certificates": b"", "usr/share/ca-certificates/mozilla/x.crt": packaged.encode()}
+    script = "echo mozilla/x.crt > /etc/ca-certificates.conf; update-ca-certificates"
+    mended = state(package("ca-certificates", program, postinst=script), base=below, certificates=(site,))
+    assert text(mended, "etc/ssl/certs/ca-certificates.crt") == packaged + site
+    assert not mended.trusts_site_alone
+
+
 def test_the_world_follows_links() -> None:
     world = World("amd64")
     configure(

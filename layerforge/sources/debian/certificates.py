@@ -21,6 +21,11 @@ FOLDER = "usr/share/ca-certificates/"
 LOCAL = "usr/local/share/ca-certificates/"
 """Where the site's certificates lie."""
 BUNDLE = "etc/ssl/certs/ca-certificates.crt"
+BUNDLES = (
+    *(BUNDLE, "etc/pki/tls/certs/ca-bundle.crt", "etc/ssl/ca-bundle.pem", "etc/pki/tls/cacert.pem"),
+    "etc/ssl/cert.pem",
+)
+"""Where distributions keep all certificates in one file (Go, ``crypto/x509/root_linux.go``), Debian's place first."""
 _PEM = re.compile(rb"-----BEGIN CERTIFICATE-----(.*?)-----END CERTIFICATE-----", re.DOTALL)
 _STRINGS = {12: "utf-8", 19: "ascii", 20: "latin-1", 22: "ascii", 26: "ascii", 28: "utf-32-be", 30: "utf-16-be"}
 """ASN.1 string types that the canonical form converts, and how each is encoded."""
@@ -63,6 +68,11 @@ def certificate_state(
         entries[path] = link_entry(pem)
     entries[BUNDLE] = file_entry(b"".join(parts))
     return entries
+
+
+def count_certificates(text: bytes) -> int:
+    """How many certificates a bundle has."""
+    return len(_PEM.findall(text))
 
 
 def _pem_name(name: str) -> str:

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from layerforge.sources.debian.certificates import BUNDLE, FOLDER, LOCAL, certificate_state
+from layerforge.sources.debian.certificates import BUNDLES, FOLDER, LOCAL, certificate_state
 from layerforge.sources.debian.loader import CACHE, loader_state, name_writer
 from layerforge.sources.debian.loader_cache import decode_cache
 from layerforge.sources.debian.pam import pam_state
@@ -54,19 +54,23 @@ def _loader(world: World, arguments: tuple[str, ...]) -> Entries:
 
 
 def _certificates(world: World, arguments: tuple[str, ...]) -> Entries:
-    """Those that ``/etc/ca-certificates.conf`` names. Where a base image's are not known, its bundle is added to."""
+    """Those that ``/etc/ca-certificates.conf`` names. Where a base image's are not known, its bundle is added to.
+
+    A base without that package may have a bundle all the same, copied there or made by another distribution's program.
+    """
     del arguments
     listed = (world.read_text("/etc/ca-certificates.conf") or "").splitlines()
     names = [f"{FOLDER}{line}" for line in listed if line and not line.startswith(("#", "!"))]
     found = contents(world, FOLDER, LOCAL)
     local = {path: data for path, data in found.items() if path.startswith(LOCAL)}
-    if not all(name in found for name in names):
+    if not names or not all(name in found for name in names):
         links = {
             path: world.target(path)
             for path in world.paths("etc/ssl/certs")
             if world.kind(path, follow=False) == "symlink"
         }
-        return certificate_state(local, bundle=world.read(BUNDLE) or b"", links=links)
+        bundle = next((data for path in BUNDLES if (data := world.read(path))), b"")
+        return certificate_state(local, bundle=bundle, links=links)
     trusted = {**local, **{name: found[name] for name in names}}
     return certificate_state(trusted) | trusted_by_java(installed(world), trusted)
 

@@ -13,12 +13,18 @@ from typing import Any
 
 from cog.exceptions import CancelationException
 
-from .framing import FrameBuffer, pack
+from .framing import LARGE, FrameBuffer, pack
 
 Message = tuple[dict[str, Any], bytes]
 
 _encode = json.JSONEncoder(ensure_ascii=False, allow_nan=False, separators=(",", ":")).encode
 _identify = threading.get_ident
+_decode = json.JSONDecoder().raw_decode
+
+
+def decode(text: bytes) -> Any:
+    """The value of JSON that the server has written: UTF-8, and no space around it (``json.loads`` looks for it)."""
+    return _decode(str(text, "utf-8"))[0]
 
 
 class Channel:
@@ -109,24 +115,24 @@ class Channel:
 
     def _fill_ready(self) -> bool:
         try:
-            while self._fill(socket.MSG_DONTWAIT):
+            while (count := self._fill(socket.MSG_DONTWAIT)) >= LARGE:  # there may be more
                 pass
         except BlockingIOError:
             return True
-        return False
+        return count > 0
 
     def find_cancel(self, id: str) -> bool:
         """Whether the server has asked to cancel ``id``. What has arrived is kept for :meth:`receive`."""
         self._fill_ready()
         return any(head["kind"] == "cancel" and head["id"] == id for head, _ in self._received)
 
-    def _fill(self, flags: int) -> bool:
+    def _fill(self, flags: int) -> int:
         room = self._buffer.room()
         count = self._socket.recv_into(room, 0, flags)
         self._buffer.filled(count)
         while (frame := self._buffer.next()) is not None:
-            self._received.append((json.loads(frame[0]), frame[1]))
-        return count > 0
+            self._received.append((decode(frame[0]), frame[1]))
+        return count
 
     def close(self) -> None:
         self._socket.close()

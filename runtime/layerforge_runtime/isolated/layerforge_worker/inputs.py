@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-import json
 from typing import Any
 
 from cog.types import Path, Secret, URLFile
+
+from .channel import decode
 
 
 def decode_inputs(body: bytes, fields: dict[str, str]) -> dict[str, Any]:
@@ -13,7 +14,7 @@ def decode_inputs(body: bytes, fields: dict[str, str]) -> dict[str, Any]:
 
     The server has put paths of local files where the URLs of "path" fields and the data URLs of "file" fields were.
     """
-    inputs: dict[str, Any] = json.loads(body)
+    inputs: dict[str, Any] = decode(body)
     for name, kind in fields.items():
         value = inputs.get(name)
         if isinstance(value, list):
