@@ -21,7 +21,7 @@ _SHOWN = 40
 
 
 def main() -> int:
-    """Compare, print, and exit with 1 where a difference is open."""
+    """Compare, print, and exit with 1 where a difference is open, or a reason has none in any of all sets."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("sets", nargs="*", help="release/name; names are in tests/fidelity/package_sets.py")
     parser.add_argument("--all", action="store_true", help="print every difference, also the reviewed ones")
@@ -47,7 +47,10 @@ def main() -> int:
         show(found)
     for number, count in sorted(used.items()):
         print(f"{count:6} {' '.join(rules[number].paths)[:60]}: {rules[number].reason}")
-    return int(total > 0)
+    idle = [] if arguments.sets else [rule for number, rule in enumerate(rules) if number not in used]
+    for rule in idle:
+        print(f"no difference needs this reason any more: {' '.join(rule.paths)}: {rule.reason}")
+    return int(total > 0 or bool(idle))
 
 
 def show(found: Comparison) -> None:

@@ -5,7 +5,8 @@ from __future__ import annotations
 from layerforge.errors import ResolveError
 from layerforge.sources.debian.control import Package, Relation, compare_versions
 from layerforge.sources.debian.index import Index
-from layerforge.sources.debian.marks import Mark, Marks
+from layerforge.sources.debian.mark_table import Mark
+from layerforge.sources.debian.marks import Marks
 
 _STAYS_HINT = "nothing of a base is ever removed: choose another package, or another base"
 _HINT = "ask for other packages, or leave one of the conflicting ones out"

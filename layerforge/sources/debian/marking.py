@@ -13,7 +13,8 @@ import itertools
 from collections.abc import Iterator
 
 from layerforge.sources.debian.control import Package, Relation
-from layerforge.sources.debian.marks import Mark, Marks, Mode, is_barred, may_change, may_delete
+from layerforge.sources.debian.mark_table import Mark, Mode, is_barred, may_change, may_delete
+from layerforge.sources.debian.marks import Marks
 
 Group = tuple[Relation, ...]
 

@@ -11,8 +11,9 @@ from collections import Counter
 from collections.abc import Iterable, Iterator
 
 from layerforge.sources.debian.control import Package, Relation
+from layerforge.sources.debian.mark_table import Mark, Mode
 from layerforge.sources.debian.marking import Marker
-from layerforge.sources.debian.marks import Mark, Marks, Mode
+from layerforge.sources.debian.marks import Marks
 
 _ROUNDS = 20
 _PRIORITY = {1: 3, 2: 2, 3: 1, 4: -1, 5: -2}

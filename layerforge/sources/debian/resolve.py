@@ -14,8 +14,9 @@ from contextlib import contextmanager
 from layerforge.sources.debian.control import Package, parse_relations
 from layerforge.sources.debian.explain import explain_failure, explain_removal
 from layerforge.sources.debian.index import Index
+from layerforge.sources.debian.mark_table import Mark
 from layerforge.sources.debian.marking import Marker
-from layerforge.sources.debian.marks import Mark, Marks
+from layerforge.sources.debian.marks import Marks
 from layerforge.sources.debian.mending import mend
 from layerforge.sources.debian.roots import find_roots
 

@@ -9,7 +9,8 @@ from collections.abc import Iterator, Sequence
 from layerforge.errors import ResolveError
 from layerforge.sources.debian.control import Package
 from layerforge.sources.debian.index import Index
-from layerforge.sources.debian.marks import Mark, Marks
+from layerforge.sources.debian.mark_table import Mark
+from layerforge.sources.debian.marks import Marks
 from layerforge.sources.debian.names import describe_unknown
 
 _ROOT = re.compile(r"([^:=/\s]+)(?::([a-z0-9-]+))?(?:(=|/)(\S+))?")
