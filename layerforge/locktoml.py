@@ -12,11 +12,6 @@ def format_string(text: str) -> str:
     return json.dumps(text, ensure_ascii=False).replace("\x7f", "\\u007f")
 
 
-def format_strings(texts: Iterable[str]) -> str:
-    """An array of strings, on one line."""
-    return f"[{', '.join(map(format_string, texts))}]"
-
-
 def format_table(fields: Mapping[str, Any]) -> str:
     """An inline table of strings, numbers, booleans and tables."""
     return "{ " + ", ".join(f"{name} = {_format_value(value)}" for name, value in fields.items()) + " }"
