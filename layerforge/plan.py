@@ -226,6 +226,10 @@ def _plan_container(
         environment |= dict.fromkeys(("SSL_CERT_FILE", "REQUESTS_CA_BUNDLE"), CA_BUNDLE)
     if config.target is not None:
         environment["COG_PREDICT_TYPE_STUB"] = str(config.target)
+    if config.train is not None:
+        environment["COG_TRAIN_TYPE_STUB"] = str(config.train)
+    if config.concurrency is not None and config.concurrency.max > 1:
+        environment["COG_MAX_CONCURRENCY"] = str(config.concurrency.max)
     environment.update(config.env)
     freeze = "\n".join(f"{wheel.name}=={wheel.version}" for wheel in lock.packages)
     container = ContainerConfig(
