@@ -171,7 +171,7 @@ def build_model(
             from layerforge.fetch import require_fetched  # what it imports is not needed otherwise
 
             require_fetched(plan.steps, section, store)
-        open_bench = _bench_opener(store, lock, section, folder, reporter, base)
+        open_bench = _bench_opener(store, lock, section, folder, reporter, base, config.settings.build_network)
         built = build_image(plan, store, open_bench, options.created, reporter, remote.find)
         report_overlaps(section, store, reporter)
         images.append(built.image)
@@ -193,12 +193,18 @@ def _layers_for_weights(config: Config, sections: Sequence[PlatformLock], bases:
 
 
 def _bench_opener(
-    store: Store, lock: Lock, section: PlatformLock, folder: Path, reporter: Reporter, base: BaseImage | None
+    store: Store,
+    lock: Lock,
+    section: PlatformLock,
+    folder: Path,
+    reporter: Reporter,
+    base: BaseImage | None,
+    build_network: bool,
 ) -> Callable[[], LocalWorkbench]:
     def open_bench() -> LocalWorkbench:
         from layerforge.workbench import LocalWorkbench  # what it imports is needed for missing layers only
 
-        return LocalWorkbench(store, lock, section, folder, reporter, base)
+        return LocalWorkbench(store, lock, section, folder, reporter, base, build_network=build_network)
 
     return open_bench
 

@@ -12,6 +12,11 @@ def format_string(text: str) -> str:
     return json.dumps(text, ensure_ascii=False).replace("\x7f", "\\u007f")
 
 
+def format_strings(texts: Iterable[str]) -> str:
+    """An array of strings, on one line."""
+    return f"[{', '.join(map(format_string, texts))}]"
+
+
 def format_table(fields: Mapping[str, Any]) -> str:
     """An inline table of strings, numbers, booleans and tables."""
     return "{ " + ", ".join(f"{name} = {_format_value(value)}" for name, value in fields.items()) + " }"
@@ -26,6 +31,8 @@ def format_array(name: str, items: Iterable[str]) -> str:
 def _format_value(value: Any) -> str:
     if isinstance(value, Mapping):
         return format_table(value)
+    if isinstance(value, tuple):
+        return format_strings(value)
     if isinstance(value, bool):
         return "true" if value else "false"
     return format_string(value) if isinstance(value, str) else str(value)

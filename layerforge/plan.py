@@ -70,7 +70,7 @@ def plan_image(
     bottom = plan_foundation(lock, platform, certificates)
     steps = [
         *bottom,
-        *_plan_packages(lock.packages, minor, config.settings.bytecode),
+        *plan_packages(lock.packages, minor, config.settings.bytecode),
         Step(
             "code",
             CodeRecipe(
@@ -177,7 +177,8 @@ def _total(debs: Iterable[LockedDeb]) -> int:
     return sum(deb.size for deb in debs)
 
 
-def _plan_packages(wheels: tuple[LockedWheel, ...], minor: str, bytecode: bool) -> list[Step]:
+def plan_packages(wheels: tuple[LockedWheel, ...], minor: str, bytecode: bool) -> list[Step]:
+    """The layers of ``wheels`` for Python ``minor``, compiled where ``bytecode`` says so."""
     return [
         Step(
             f"packages/{name}",
