@@ -38,6 +38,7 @@ from layerforge.states import FileStates
 from layerforge.store import Store
 
 if TYPE_CHECKING:
+    from layerforge.registry.eager import EagerUploads
     from layerforge.workbench import LocalWorkbench
 
 CONFIG_NAME = "cog.yaml"
@@ -49,7 +50,8 @@ class Options(msgspec.Struct, frozen=True):
     ``locked``: the lock must be there and fit. ``schema``: a file with the OpenAPI document, instead of deriving it.
     ``created``: the image's time in seconds since 1970. ``platforms``: which ones to build, instead of cog.yaml's.
     ``cache``: images whose layers need not be made. ``offline``: the lock must fit, and the store must have what it
-    names; whoever says so forbids the network besides (``network.py``).
+    names; whoever says so forbids the network besides (``network.py``). ``eager``: where new large files are sent to
+    while they are hashed.
     """
 
     locked: bool = False
@@ -58,6 +60,7 @@ class Options(msgspec.Struct, frozen=True):
     platforms: tuple[Platform, ...] = ()
     cache: tuple[Reference, ...] = ()
     offline: bool = False
+    eager: EagerUploads | None = None
 
 
 class BuiltModel(msgspec.Struct, frozen=True):
@@ -153,7 +156,8 @@ def build_model(
     ]
     states = FileStates(store.root / "states.sqlite")
     try:
-        project = scan_project(folder, states, layers=_layers_for_weights(config, chosen, bases), reporter=reporter)
+        layers = _layers_for_weights(config, chosen, bases)
+        project = scan_project(folder, states, layers=layers, reporter=reporter, eager=options.eager)
     finally:
         states.close()
     _check_project(project, config)
