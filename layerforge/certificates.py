@@ -10,7 +10,6 @@ import base64
 import binascii
 import os
 import re
-import ssl
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
@@ -82,6 +81,8 @@ def _decode(value: str) -> str:
 
 def _normalize(pem: str, where: str) -> str:
     """The certificate encoded anew, so that line ends and line lengths do not matter; checked by OpenSSL."""
+    import ssl  # a build without such certificates need not wait for it
+
     try:
         der = ssl.PEM_cert_to_DER_cert(pem)
         ssl.create_default_context().load_verify_locations(cadata=der)

@@ -75,7 +75,8 @@ class GitIgnore:
     """The rules of a project's ``.gitignore`` files, given by the folder that each lies in (``""`` for the root)."""
 
     def __init__(self, texts: Mapping[str, str]) -> None:
-        import pathspec
+        if texts:
+            import pathspec
 
         self._specs = {
             folder: pathspec.GitIgnoreSpec.from_lines(text.lstrip("\ufeff").splitlines())

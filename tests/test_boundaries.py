@@ -48,6 +48,13 @@ def test_pure_modules_bring_no_effects(module: str) -> None:
     assert not (loaded & FORBIDDEN) | effects
 
 
+def test_a_build_that_finds_everything_done_does_not_wait_for_imports() -> None:
+    script = "import sys; import layerforge.forge; print(*sys.modules)"
+    result = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True, cwd=ROOT)
+    slow = {"ssl", "http.client", "urllib3", "oras", "email.parser", "packaging.pylock", "pathspec", "elftools"}
+    assert not set(result.stdout.split()) & slow
+
+
 def _imports(path: Path) -> set[str]:
     found: set[str] = set()
     for node in ast.walk(ast.parse(path.read_bytes())):

@@ -4,19 +4,19 @@ from __future__ import annotations
 
 import os
 import zipfile
-from email.parser import HeaderParser
 from pathlib import Path
-
-from packaging.utils import InvalidWheelFilename, parse_wheel_filename
+from typing import TYPE_CHECKING
 
 from layerforge.errors import LayerError, ResolveError, SourceError, VerificationError
 from layerforge.ignore import is_never_wanted
 from layerforge.lock import LockedWheel
 from layerforge.oci import Digest, encode
 from layerforge.requirements import Requirements
-from layerforge.sources.compile import Metadata
 from layerforge.store import Store, digest_file
 from layerforge.verify import VerifiedReader
+
+if TYPE_CHECKING:
+    from layerforge.sources.compile import Metadata
 
 _DEFINITIONS = ("pyproject.toml", "setup.py", "setup.cfg", "MANIFEST.in")
 """What decides an editable installation; the code itself stays where it is."""
@@ -32,6 +32,8 @@ def lock_local_wheel(project: Path, path: str, where: str) -> LockedWheel:
         ResolveError: its name is not that of a wheel.
         SourceError: it cannot be read.
     """
+    from packaging.utils import InvalidWheelFilename, parse_wheel_filename  # slow, and a build asks for digests only
+
     filename = path.rpartition("/")[2]
     try:
         name, version, _, _ = parse_wheel_filename(filename)
@@ -80,6 +82,12 @@ def read_metadata(path: Path, filename: str) -> Metadata:
     Raises:
         LayerError: it has no METADATA that can be read.
     """
+    from email.parser import HeaderParser  # slow, and a build asks for digests only
+
+    from packaging.utils import parse_wheel_filename
+
+    from layerforge.sources.compile import Metadata
+
     try:
         with zipfile.ZipFile(path) as archive:
             names = [
