@@ -1,6 +1,6 @@
 # Layerforge. `make help` lists what there is; `make demo` and `make test` set up a fresh Debian machine by themselves.
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-all lint typecheck bench fidelity corpus golden clean venv system
+.PHONY: help demo test test-all lint typecheck bench bench-runtime fidelity corpus golden clean venv system
 
 PYTHON := .venv/bin/python
 PYTEST := $(PYTHON) -m pytest
@@ -35,6 +35,10 @@ typecheck: venv ## check types, strictly
 bench: venv ## measure against docker build + docker push, and print the ratios
 	@.ci/setup bench
 	@$(PYTHON) -m benchmarks
+
+bench-runtime: venv ## measure the image's server against Cog's, and print the ratios
+	@.ci/setup bench
+	@$(PYTHON) -m benchmarks.runtime
 
 fidelity: venv system ## compare our roots with mmdebstrap's (SETS="trixie/git bookworm/gtk"; needs root)
 	@$(PYTHON) -m tests.fidelity $(SETS)

@@ -38,7 +38,6 @@ from layerforge.states import FileStates
 from layerforge.store import Store
 
 if TYPE_CHECKING:
-    from layerforge.registry.eager import EagerUploads
     from layerforge.workbench import LocalWorkbench
 
 CONFIG_NAME = "cog.yaml"
@@ -50,8 +49,7 @@ class Options(msgspec.Struct, frozen=True):
     ``locked``: the lock must be there and fit. ``schema``: a file with the OpenAPI document, instead of deriving it.
     ``created``: the image's time in seconds since 1970. ``platforms``: which ones to build, instead of cog.yaml's.
     ``cache``: images whose layers need not be made. ``offline``: the lock must fit, and the store must have what it
-    names; whoever says so forbids the network besides (``network.py``). ``eager``: where new large files are sent to
-    while they are hashed.
+    names; whoever says so forbids the network besides (``network.py``).
     """
 
     locked: bool = False
@@ -60,7 +58,6 @@ class Options(msgspec.Struct, frozen=True):
     platforms: tuple[Platform, ...] = ()
     cache: tuple[Reference, ...] = ()
     offline: bool = False
-    eager: EagerUploads | None = None
 
 
 class BuiltModel(msgspec.Struct, frozen=True):
@@ -156,8 +153,7 @@ def build_model(
     ]
     states = FileStates(store.root / "states.sqlite")
     try:
-        layers = _layers_for_weights(config, chosen, bases)
-        project = scan_project(folder, states, layers=layers, reporter=reporter, eager=options.eager)
+        project = scan_project(folder, states, layers=_layers_for_weights(config, chosen, bases), reporter=reporter)
     finally:
         states.close()
     _check_project(project, config)
@@ -175,7 +171,7 @@ def build_model(
             from layerforge.fetch import require_fetched  # what it imports is not needed otherwise
 
             require_fetched(plan.steps, section, store)
-        open_bench = _bench_opener(store, lock, section, folder, reporter, base, config.settings.build_network)
+        open_bench = _bench_opener(store, lock, section, folder, reporter, base)
         built = build_image(plan, store, open_bench, options.created, reporter, remote.find)
         report_overlaps(section, store, reporter)
         images.append(built.image)
@@ -197,18 +193,12 @@ def _layers_for_weights(config: Config, sections: Sequence[PlatformLock], bases:
 
 
 def _bench_opener(
-    store: Store,
-    lock: Lock,
-    section: PlatformLock,
-    folder: Path,
-    reporter: Reporter,
-    base: BaseImage | None,
-    build_network: bool,
+    store: Store, lock: Lock, section: PlatformLock, folder: Path, reporter: Reporter, base: BaseImage | None
 ) -> Callable[[], LocalWorkbench]:
     def open_bench() -> LocalWorkbench:
         from layerforge.workbench import LocalWorkbench  # what it imports is needed for missing layers only
 
-        return LocalWorkbench(store, lock, section, folder, reporter, base, build_network=build_network)
+        return LocalWorkbench(store, lock, section, folder, reporter, base)
 
     return open_bench
 

@@ -188,8 +188,6 @@ def _preferences(question: Question) -> str:
             continue
         lines += ["[[packages]]", f'name = "{wheel.name}"', f'version = "{wheel.version}"']
         lines.append(f'wheels = [{{ url = "{url}", hashes = {{ sha256 = "{wheel.digest.hex}" }} }}]')
-    if len(lines) == 2:
-        lines.append("packages = []")
     return "\n".join(lines) + "\n"
 
 

@@ -7,7 +7,7 @@ import os
 from collections.abc import Awaitable, Coroutine
 from typing import Any
 
-from layerforge_runtime.answers import send_error, send_json
+from layerforge_runtime.answers import JSON, send_error, send_json
 from layerforge_runtime.attachments import send_body
 from layerforge_runtime.bodies import read_body
 from layerforge_runtime.limits import Limits
@@ -94,8 +94,7 @@ class Predicting:
             self._background(started)
             send_json(protocol, 202, {"id": prediction.id, "status": "starting"})
         else:
-            await self._wait(prediction, started, protocol)
-            await send_body(protocol, 200, prediction.snapshot(), prediction.attachments)
+            await self._wait_and_answer(prediction, started, protocol)
 
     async def _take(
         self, headers: Any, protocol: Any, id: str, streaming: bool
@@ -135,7 +134,7 @@ class Predicting:
         if named:
             prediction.inputs = inputs
         prediction.upload_url = request.output_file_prefix or ""
-        prediction.finished.add_done_callback(lambda _: self._metrics.prediction_ended(prediction, self._noun))
+        prediction.when_ended.append(lambda: self._metrics.prediction_ended(prediction, self._noun))
         trace = trace_context(headers)
         if request.webhook:
             events = ALL_EVENTS if request.webhook_events_filter is None else request.webhook_events_filter
@@ -172,6 +171,20 @@ class Predicting:
         task = asyncio.ensure_future(work)
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
+
+    async def _wait_and_answer(self, prediction: Prediction, started: Coroutine[Any, Any, None], protocol: Any) -> None:
+        answered = False
+
+        def answer() -> None:
+            nonlocal answered
+            if not prediction.attachments:  # at once, and not when the event loop comes to this task again
+                answered = True
+                protocol.response_bytes(200, JSON, prediction.snapshot())
+
+        prediction.when_ended.append(answer)
+        await self._wait(prediction, started, protocol)
+        if not answered:
+            await send_body(protocol, 200, prediction.snapshot(), prediction.attachments)
 
     async def _wait(self, prediction: Prediction, started: Awaitable[None], protocol: Any) -> None:
         """Start a prediction and wait for its end; cancel it if its client goes away."""

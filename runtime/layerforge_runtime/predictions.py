@@ -9,7 +9,7 @@ import asyncio
 import base64
 import os
 import time
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any, Protocol
 
 import msgspec
@@ -98,6 +98,7 @@ class Prediction:
         self.upload_url = ""
         self.attachments: Attachments | None = None
         self.observers: tuple[Observer, ...] = ()
+        self.when_ended: list[Callable[[], None]] = []
         self.secrets: tuple[bytes, ...] = ()
         self.has_files = False
         self.training = False
@@ -163,6 +164,8 @@ class Prediction:
         self.completed_at = now()
         for observer in self.observers:
             observer.ended(self)
+        for call in self.when_ended:
+            call()
         if not self.finished.done():
             self.finished.set_result(None)
 
