@@ -15,12 +15,13 @@ from layerforge.store import Store, translate_os_errors
 class Partial:
     """The first bytes of what has ``digest``; they are unverified. Held under the digest's lock by one process.
 
-    Leaving the ``with`` block keeps them, unless the disk was full.
+    ``folder`` is the one of the store where the whole belongs. Leaving the ``with`` block keeps them, unless the disk
+    was full.
     """
 
-    def __init__(self, store: Store, digest: Digest) -> None:
+    def __init__(self, store: Store, digest: Digest, *, folder: str = "materials") -> None:
         self._path = store.partial_path(digest)
-        self._destination = store.material_path(digest)
+        self._destination = store.root / folder / "sha256" / digest.hex
         with translate_os_errors(self._path):
             self._file: BinaryIO = self._path.open("ab", buffering=1 << 18)
         self.size = self._path.stat().st_size
@@ -46,7 +47,7 @@ class Partial:
             self._file.flush()
             return self._path.open("rb", buffering=0)
 
-    def write(self, data: bytes) -> None:
+    def write(self, data: bytes | memoryview) -> None:
         """Append.
 
         Raises:

@@ -20,6 +20,29 @@ class Source(Protocol):
         """Give back what it holds."""
 
 
+class Joined:
+    """The beginning of something, and the source of its rest, as one; a read gives bytes of one of the two.
+
+    What the beginning's file gets while the rest is read is no part of it.
+    """
+
+    def __init__(self, beginning: Source, rest: Source) -> None:
+        self._sources = [beginning, rest]
+
+    def readinto(self, buffer: memoryview, /) -> int | None:
+        """Fill ``buffer`` from its start; 0 at the end."""
+        count = self._sources[0].readinto(buffer)
+        if not count and len(self._sources) > 1:
+            self._sources.pop(0).close()
+            return self.readinto(buffer)
+        return count
+
+    def close(self) -> None:
+        """Close both."""
+        for source in self._sources:
+            source.close()
+
+
 class VerifiedReader(io.RawIOBase):
     """Reads ``source`` and raises once it shows another digest or size than announced.
 

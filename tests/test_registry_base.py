@@ -154,6 +154,21 @@ def test_a_read_that_breaks_goes_on_where_it_broke(site: Site) -> None:
     assert starts[0] > 0
 
 
+@pytest.mark.parametrize("damaged", [False, True])
+def test_what_another_process_left_is_gone_on_with(site: Site, damaged: bool) -> None:
+    site.build()
+    wanted = site.layers[0]
+    whole = site.shop.read_blob(wanted)
+    left = whole[:1000]
+    site.store.partial_path(wanted.digest).write_bytes(b"x" + left[1:] if damaged else left)
+    before = len(site.proxy.requests)
+    pull_blobs(site.store, [wanted])
+    ranges = [r.headers.get("Range", "") for r in site.proxy.requests[before:] if r.is_("GET", wanted.digest)]
+    assert ranges == (["bytes=1000-", ""] if damaged else ["bytes=1000-"])
+    assert site.store.read_blob(wanted) == whole
+    assert not site.store.partial_path(wanted.digest).exists()
+
+
 @pytest.mark.parametrize("kind", ["dir", "tar"])
 def test_an_output_has_all_of_them(site: Site, kind: str, tmp_path: Path) -> None:
     image = site.build()

@@ -27,7 +27,7 @@ from layerforge.registry.retry import ATTEMPTS, Retry
 from layerforge.registry.session import Session
 from layerforge.registry.transport import Body, read_answer
 from layerforge.registry.upload import Uploads, compare_digests
-from layerforge.verify import VerifiedReader
+from layerforge.verify import Joined, Source, VerifiedReader
 
 _ACCEPT = {"Accept": ", ".join((MANIFEST, INDEX, DOCKER_MANIFEST, DOCKER_INDEX))}
 _SMALL = 64 << 10  # bytes that travel in one round trip, more or less
@@ -212,15 +212,18 @@ class Registry:
             message = f"takes no blob of more than {most:,} bytes, and {descriptor.digest} has {descriptor.size:,}"
             raise RegistryError(message, where=self.reference.registry, hint=hint)
 
-    def read_blob(self, descriptor: Descriptor) -> VerifiedReader:
+    def read_blob(self, descriptor: Descriptor, *, beginning: Source | None = None, start: int = 0) -> VerifiedReader:
         """The blob's bytes, verified as they are read. Close it. A broken connection is taken up where it broke.
+
+        Where the first ``start`` bytes are here already, they are read from ``beginning``.
 
         Raises:
             RegistryError: it is not there, or the registry refused; also while reading, when the connection breaks for
                 good.
         """
-        source = _BlobSource(lambda start: self._open_blob(descriptor, start), self._retry)
-        return VerifiedReader(source, descriptor.digest, descriptor.size, what=source.where)
+        rest = _BlobSource(lambda position: self._open_blob(descriptor, position), self._retry, start)
+        source = Joined(beginning, rest) if beginning is not None else rest
+        return VerifiedReader(source, descriptor.digest, descriptor.size, what=rest.where)
 
     def _open_blob(self, descriptor: Descriptor, start: int) -> tuple[urllib3.BaseHTTPResponse, str]:
         """The blob from byte ``start`` on."""
@@ -242,13 +245,15 @@ _EMPTY = Body(0, lambda: iter(()))
 
 
 class _BlobSource:
-    """A blob's body as one stream, though it may take several responses."""
+    """A blob's body from byte ``start`` on as one stream, though it may take several responses."""
 
-    def __init__(self, open_at: Callable[[int], tuple[urllib3.BaseHTTPResponse, str]], retry: Retry) -> None:
+    def __init__(
+        self, open_at: Callable[[int], tuple[urllib3.BaseHTTPResponse, str]], retry: Retry, start: int
+    ) -> None:
         self._open_at = open_at
         self._retry = retry
-        self._response, self._url = open_at(0)
-        self._position = 0
+        self._response, self._url = open_at(start)
+        self._position = start
         self._breaks = 0
 
     @property

@@ -11,13 +11,14 @@ from types import TracebackType
 from layerforge.errors import LayerforgeError, RegistryError, StoreError, VerificationError
 from layerforge.oci import Descriptor
 from layerforge.origin import Repository
+from layerforge.partial import Partial
 from layerforge.progress import SILENCE, Reporter, format_size
 from layerforge.reference import Reference
 from layerforge.registry.client import Registry
 from layerforge.registry.feed import CHUNK
 from layerforge.registry.retry import Stopped
 from layerforge.store import Store
-from layerforge.verify import VerifiedReader
+from layerforge.verify import Source, VerifiedReader
 
 JOBS = 4
 """Blobs that are fetched at a time."""
@@ -55,8 +56,10 @@ class Origins:
             if repository.registry == reference.registry and repository.name != reference.repository
         )
 
-    def open_blob(self, blob: Descriptor) -> VerifiedReader:
+    def open_blob(self, blob: Descriptor, *, beginning: Source | None = None, start: int = 0) -> VerifiedReader:
         """The blob's bytes from the first repository that gives them, verified as they are read.
+
+        The first ``start`` of them are read from ``beginning``.
 
         Raises:
             StoreError: no repository is known to have it.
@@ -66,7 +69,7 @@ class Origins:
         failure: LayerforgeError | None = None
         for repository in origin.repositories if origin else ():
             try:
-                return self._registry(repository).read_blob(blob)
+                return self._registry(repository).read_blob(blob, beginning=beginning, start=start)
             except RegistryError as error:
                 failure = failure or error
         if failure is not None:
@@ -113,19 +116,34 @@ def pull_blobs(store: Store, blobs: Iterable[Descriptor], reporter: Reporter = S
 
 
 def _pull_blob(store: Store, origins: Origins, blob: Descriptor, reporter: Reporter) -> None:
+    """Fetch a blob, or the rest of what was cut off earlier."""
     with store.key_lock(blob.digest):
         if store.has_blob(blob):
             return
         task = f"fetch layer {blob.digest.short}"
         reporter.start(task, blob.size)
-        buffer = memoryview(bytearray(CHUNK))
-        with origins.open_blob(blob) as reader, store.write_blob() as writer:
+        with Partial(store, blob.digest, folder="blobs") as partial:
+            if partial.size >= blob.size:
+                partial.clear()
+            start = partial.size
             try:
-                while count := reader.readinto(buffer):
-                    writer.write(buffer[:count])  # type: ignore[arg-type]
-                    reporter.advance(task, count)
+                _copy(origins, blob, partial, task, reporter)
             except VerificationError as error:
-                error.hint = "the registry gave other bytes than its manifest names: push the base there again"
-                raise
-            writer.commit(blob.digest)
+                partial.clear()
+                if not start:
+                    error.hint = "the registry gave other bytes than its manifest names: push the base there again"
+                    raise
+                _copy(origins, blob, partial, task, reporter)  # what was there may have been wrong
+            partial.commit()
         reporter.finish(task, format_size(blob.size))
+
+
+def _copy(origins: Origins, blob: Descriptor, partial: Partial, task: str, reporter: Reporter) -> None:
+    buffer = memoryview(bytearray(CHUNK))
+    start, seen = partial.size, 0
+    with partial.open() as before, origins.open_blob(blob, beginning=before, start=start) as reader:
+        while count := reader.readinto(buffer):
+            seen += count
+            if seen > start:
+                partial.write(buffer[:count])
+            reporter.advance(task, count)

@@ -14,7 +14,7 @@ from layerforge.partial import Partial
 from layerforge.progress import SILENCE, Reporter
 from layerforge.sources.http import open_url, redact
 from layerforge.store import Store
-from layerforge.verify import Source, VerifiedReader
+from layerforge.verify import Joined, Source, VerifiedReader
 
 if TYPE_CHECKING:
     import urllib3
@@ -97,9 +97,8 @@ def _continue(partial: Partial, url: str, digest: Digest, size: int, task: str, 
         start, seen = partial.size, 0
         reporter.start(task, size or None)
         with partial.open() as before:
-            reader = VerifiedReader(
-                _Joined(before, response, size, redact(url)), digest, size or None, what=redact(url)
-            )
+            rest = _Whole(response, size - start if size else 0, redact(url))
+            reader = VerifiedReader(Joined(before, rest), digest, size or None, what=redact(url))
             while chunk := reader.read(_CHUNK):
                 seen += len(chunk)
                 if seen > start:  # what was there comes first, and chunks do not mix the two
@@ -112,23 +111,20 @@ def _continues_at(response: urllib3.BaseHTTPResponse, position: int) -> bool:
     return response.status == 206 and match is not None and int(match[1]) == position
 
 
-class _Joined:
-    """A file and the response that continues it, as one source of ``size`` bytes (0 if unknown)."""
+class _Whole:
+    """A response that is to bring ``size`` more bytes (0 if unknown): ending earlier, it was cut off."""
 
-    def __init__(self, first: Source, second: Source, size: int, where: str) -> None:
-        self._sources = [first, second]
+    def __init__(self, response: Source, size: int, where: str) -> None:
+        self._response = response
         self._left = size
         self._where = where
 
     def readinto(self, buffer: memoryview, /) -> int | None:
-        count = self._sources[0].readinto(buffer)
-        if not count and len(self._sources) > 1:
-            self._sources.pop(0)  # for good: the file grows by what comes from the other
-            return self.readinto(buffer)
+        count = self._response.readinto(buffer)
         if not count and self._left > 0:
             raise SourceError(f"broke off {self._left:,} bytes before its end", where=self._where)
         self._left -= count or 0
         return count
 
     def close(self) -> None:
-        """Nothing: both belong to the caller."""
+        """Nothing: it belongs to the caller."""
