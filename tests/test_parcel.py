@@ -171,7 +171,7 @@ def test_a_full_disk(parcel: bytes, tmp_path: Path) -> None:
         assert not list(home.glob(".out*"))
         store.close()
     finally:
-        subprocess.run(["umount", str(home)], check=True)
+        subprocess.run(["umount", "--lazy", str(home)], check=True)
 
 
 def test_a_damaged_store_is_not_exported(store: Store, tmp_path: Path) -> None:

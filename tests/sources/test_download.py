@@ -205,7 +205,7 @@ def test_a_full_disk_keeps_nothing_of_it(server: Server, tmp_path: Path) -> None
         assert leftovers(store) == []
         store.close()
     finally:
-        subprocess.run(["umount", str(home)], check=True)
+        subprocess.run(["umount", "--lazy", str(home)], check=True)
 
 
 def test_what_is_forbidden_is_not_tried(server: Server, get: Callable[[], bytes]) -> None:

@@ -14,7 +14,7 @@ from typing import Any
 
 import pytest
 
-from layerforge.store import Store
+from layerforge.store import Store, digest_file
 from layerforge.validate import validate_image
 from tests.base_samples import MINOR
 from tests.conftest import require
@@ -97,6 +97,24 @@ def test_garbage_is_not_imported(forge: Forge, tmp_path: Path) -> None:
         assert result.status == 1
         assert words in result.stderr
         assert "Traceback" not in result.stderr
+
+
+def test_a_full_disk_in_mid_fetch(forge: Forge, locked: Callable[[str], Path], tmp_path: Path) -> None:
+    require(os.geteuid() == 0, "only root can mount a small disk")
+    home = tmp_path / "home"
+    home.mkdir()
+    mounted = subprocess.run(["mount", "-t", "tmpfs", "-o", "size=12m", "tmpfs", str(home)], capture_output=True)
+    require(mounted.returncode == 0, "mounting is not allowed here")
+    try:
+        result = Forge(home)("fetch", locked("hello"), "--locked")
+        assert result.status == 1
+        assert "no space left" in result.stderr
+        assert "LAYERFORGE_HOME" in result.stderr
+        assert "Traceback" not in result.stderr
+        for path in (home / "materials/sha256").iterdir():
+            assert digest_file(path)[0].hex == path.name
+    finally:
+        subprocess.run(["umount", "--lazy", str(home)], check=True)
 
 
 @pytest.mark.slow
