@@ -15,6 +15,7 @@ import tomli
 
 from layerforge.errors import ImageError, LockError, OutdatedLockError
 from layerforge.lock import Lock, LockedBase, LockedDeb, LockedFile, LockedPython, LockedWheel, PlatformLock, Wanted
+from layerforge.lockedits import find_difference, find_line
 from layerforge.lockentries import (
     AGAIN,
     Contradiction,
@@ -26,7 +27,7 @@ from layerforge.lockentries import (
     encode_packages,
     read_packages,
 )
-from layerforge.locktoml import format_array, format_string, format_strings, format_table
+from layerforge.locktoml import format_array, format_string, format_table
 from layerforge.oci import Digest, convert
 
 FORMAT = 3
@@ -50,7 +51,10 @@ def encode_lock(lock: Lock) -> bytes:
     lines = [
         _HEADER,
         'lock-version = "1.0"',
-        f"environments = {format_strings(describe_environment(platform.platform) for platform in lock.platforms)}",
+        format_array(
+            "environments",
+            (format_string(describe_environment(platform.platform)) for platform in lock.platforms),
+        ),
         f"requires-python = {format_string(_requires_python(minors))}",
         'created-by = "layerforge"',
     ]
@@ -223,11 +227,11 @@ def decode_lock(data: bytes, path: str) -> Lock:
         platforms = tuple(_decode_platform(platform, packages) for platform in tool.platforms)
         lock = Lock(Wanted(**msgspec.structs.asdict(tool.wanted)), platforms)
     except (PylockValidationError, Contradiction, ImageError, ValueError, TypeError, KeyError) as error:
-        where = f"{path}:{_find_line(text, str(error))}".removesuffix(":0")
+        where = f"{path}:{find_line(text, str(error))}".removesuffix(":0")
         raise LockError(f"does not hold together: {error}", where=where, hint=AGAIN) from error
-    difference = _find_difference(document, tomli.loads(encode_lock(lock).decode()), "")
+    difference = find_difference(document, tomli.loads(encode_lock(lock).decode()), "")
     if difference:
-        where = f"{path}:{_find_line(text, difference)}".removesuffix(":0")
+        where = f"{path}:{find_line(text, difference)}".removesuffix(":0")
         raise LockError(f"has been edited: {difference} is not what belongs here", where=where, hint=AGAIN)
     return lock
 
@@ -291,37 +295,3 @@ def _decode_deb(deb: _Deb) -> LockedDeb:
 def _decode_runtime(wheel: _Runtime) -> LockedWheel:
     digest = Digest.from_hex(wheel.sha256)
     return LockedWheel(wheel.name, wheel.version, wheel.filename, wheel.url, wheel.size, digest, wheel.bin)
-
-
-def _find_difference(found: Any, expected: Any, path: str) -> str:
-    """The dotted path of the first thing in which two parsed documents differ, or nothing."""
-    if isinstance(found, dict) and isinstance(expected, dict):
-        for key in (*found, *expected):
-            inner = f"{path}.{key}" if path else key
-            if (key in found) != (key in expected):
-                return inner
-            if difference := _find_difference(found[key], expected[key], inner):
-                return difference
-        return ""
-    if isinstance(found, list) and isinstance(expected, list):
-        for index, (left, right) in enumerate(zip(found, expected, strict=False)):
-            if difference := _find_difference(left, right, f"{path}[{_label(left, index)}]"):
-                return difference
-        longer = max(found, expected, key=len)
-        shorter = min(len(found), len(expected))
-        return "" if len(found) == len(expected) else f"{path}[{_label(longer[shorter], shorter)}]"
-    return "" if (type(found), found) == (type(expected), expected) else path
-
-
-def _label(item: Any, index: int) -> str:
-    return repr(item["name"]) if isinstance(item, dict) and isinstance(item.get("name"), str) else str(index)
-
-
-def _find_line(text: str, message: str) -> int:
-    """The line that ``message`` speaks about, as far as it quotes something that is on one line only; else 0."""
-    quoted = message.split("'")[1::2]
-    for needle in reversed(quoted):
-        lines = [number for number, line in enumerate(text.split("\n"), 1) if needle and f'"{needle}"' in line]
-        if lines:
-            return lines[0]
-    return 0
