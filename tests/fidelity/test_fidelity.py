@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
@@ -23,11 +24,16 @@ QUICK = ("trixie/python",)
 ALL = [f"{release}/{name}" for release in MINORS for name in SETS]
 
 
+MEMORY = os.environ.get("LAYERFORGE_FIDELITY_MEMORY")
+"""A folder in which reference roots are remembered between runs, as with ``--memory``."""
+
+
 class Reviews:
     """Compares each set once."""
 
     def __init__(self, store: Store) -> None:
         self._store, self._chooser = store, Chooser(store)
+        self._memory = Path(MEMORY) if MEMORY else None
         self._known: dict[str, Review] = {}
         self.rules = read_rules()
 
@@ -35,8 +41,11 @@ class Reviews:
         """The review of ``release/name``."""
         if title not in self._known:
             release, _, name = title.partition("/")
-            self._known[title] = compare(release, name, self._store, self._chooser, self.rules).review
+            self._known[title] = self._compare(release, name)
         return self._known[title]
+
+    def _compare(self, release: str, name: str) -> Review:
+        return compare(release, name, self._store, self._chooser, self.rules, self._memory).review
 
 
 @pytest.fixture(scope="module")
