@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager
 from pathlib import Path
@@ -18,6 +18,7 @@ from layerforge.progress import Reporter
 from layerforge.runtime_files import PREFIX, runtime_root
 from layerforge.sources.addresses import list_addresses
 from layerforge.sources.base.fetch import load_base, lock_base
+from layerforge.sources.base.files import read_base_files
 from layerforge.sources.base.programs import unpack_libraries, unpack_python
 from layerforge.sources.base.scan import scan_base
 from layerforge.sources.debian import debian_urls, lock_debian
@@ -120,6 +121,12 @@ class LocalWorkbench:
         assert self._image is not None, "only a plan upon a base asks for it"
         root = scan_base(self._image, self._store, self.reporter)
         return RootBase(root.paths, root.contents)
+
+    def base_files(self, paths: Collection[str]) -> dict[str, bytes]:
+        """Contents of files of the base image; the layers that have them are read."""
+        assert self._image is not None, "only a plan upon a base asks for it"
+        root = scan_base(self._image, self._store, self.reporter)
+        return read_base_files(self._image, root, paths, self._store, self.reporter)
 
     def _unpack_base_python(self) -> Path:
         """The base's Python for this machine: where the image is for another one, that of the same base for this."""

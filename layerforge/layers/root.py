@@ -74,7 +74,7 @@ def write(recipe: RootRecipe, tar: TarWriter, bench: Workbench) -> None:
 
 
 def _read_shipped(entries: Entries, digests: Mapping[str, Digest], bench: Workbench) -> dict[Origin, bytes]:
-    """The contents of packages' own files that scripts move or change the mode of: few, so they are read here."""
+    """The contents of packages' and the base's files that scripts move or change: few, so they are read here."""
     from layerforge.sources.debian.deb import DebFile, read_entries
     from layerforge.sources.debian.placement import merge_path
     from layerforge.sources.debian.rootstate import Origin
@@ -83,7 +83,8 @@ def _read_shipped(entries: Entries, digests: Mapping[str, Digest], bench: Workbe
     for entry in entries.values():
         if entry.origin is not None:
             wanted.setdefault(entry.origin.record, set()).add(entry.origin.path)
-    found: dict[Origin, bytes] = {}
+    below = wanted.pop("", None)
+    found = {Origin("", path): data for path, data in bench.base_files(below).items()} if below else {}
     for record, paths in wanted.items():
         with DebFile(bench.material(digests[record]), where=record) as deb, closing(deb.data_chunks()) as chunks:
             for item, content in read_entries(chunks, where=f"package {record}"):

@@ -9,7 +9,7 @@ A new kind is a new file in this package with a Recipe and a ``write`` function,
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from concurrent.futures import Executor
 from contextlib import AbstractContextManager
 from pathlib import Path
@@ -104,6 +104,14 @@ class Workbench(Protocol):
 
     def base_root(self) -> RootBase:
         """What the image at the bottom holds; its layers are read at most once.
+
+        Raises:
+            RegistryError: a layer cannot be had.
+            LayerError: a layer is damaged.
+        """
+
+    def base_files(self, paths: Collection[str]) -> dict[str, bytes]:
+        """The contents of files of the image at the bottom.
 
         Raises:
             RegistryError: a layer cannot be had.

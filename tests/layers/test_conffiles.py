@@ -14,9 +14,10 @@ from layerforge.layers.root_state import root_state
 from layerforge.sources.debian.control import parse_fields
 from layerforge.sources.debian.facts import read_facts
 from layerforge.sources.debian.ownership import settle_ownership
-from layerforge.sources.debian.rootstate import Listed, RootBase, RootEntry
+from layerforge.sources.debian.rootstate import RootBase, RootEntry
 from tests.conftest import require
 from tests.debian_samples import file_member, make_deb, special_member
+from tests.installed_roots import read_base
 
 OLD = dict.fromkeys(("kept", "changed", "edited", "both", "same", "gone", "gone2", "mode", "dropped", "link"), b"1")
 NEW = dict.fromkeys(("kept", "edited", "gone"), b"1")
@@ -47,22 +48,6 @@ def read_tree(folder: Path) -> dict[str, tuple[str, int]]:
         text = f"-> {path.readlink()}" if is_link else path.read_text()
         found[str(path.relative_to(folder))] = (text, 0o777 if is_link else path.stat().st_mode & 0o7777)
     return found
-
-
-def read_base(folder: Path) -> RootBase:
-    paths, contents = {}, {}
-    for place, folders, files in os.walk(folder):
-        for name in (*folders, *files):
-            path = Path(place, name)
-            relative, mode = str(path.relative_to(folder)), path.lstat().st_mode & 0o7777
-            if path.is_symlink():
-                paths[relative] = Listed(relative, "symlink", 0o777, target=str(path.readlink()))
-            elif path.is_dir():
-                paths[relative] = Listed(relative, "dir", mode)
-            else:
-                contents[relative] = path.read_bytes()
-                paths[relative] = Listed(relative, "file", mode, size=len(contents[relative]))
-    return RootBase(paths, contents)
 
 
 def status_conffiles(text: str) -> list[str]:

@@ -23,6 +23,7 @@ from layerforge.oci import Digest
 from layerforge.sources.debian.control import parse_fields
 from tests.conftest import require
 from tests.debian_samples import FactKeeper, Member, file_member, make_deb, special_member
+from tests.installed_roots import read_base
 
 FOLDERS = [
     special_member(f"./{path}", tarfile.DIRTYPE)
@@ -114,18 +115,26 @@ def write_samples(sample: Sample, folder: Path) -> dict[str, Path]:
 
 def install(debs: tuple[Path, Path, Path], folder: Path) -> Path:
     """The root that dpkg makes of ``debs``, one after another; scripts run here, told where the root is."""
+    base, first, second = debs
+    prepare(folder)
+    unpack((base, first), folder)
+    unpack((second,), folder)
+    return folder
+
+
+def prepare(folder: Path) -> None:
     (folder / "var/lib/dpkg/updates").mkdir(parents=True)
     (folder / "var/lib/dpkg/info").mkdir()
     (folder / "usr/bin").mkdir(parents=True)
     (folder / "bin").symlink_to("usr/bin")
     for name in ("status", "available", "diversions"):
         (folder / "var/lib/dpkg" / name).touch()
+
+
+def unpack(debs: tuple[Path, ...], folder: Path) -> None:
     options = ["--force-script-chrootless", "--force-unsafe-io", "--log=/dev/null", "--no-triggers"]
-    base, first, second = debs
-    for group in ((base, first), (second,)):
-        done = subprocess.run(["dpkg", f"--root={folder}", *options, "-i", *group], capture_output=True, text=True)
-        assert done.returncode == 0, done.stderr
-    return folder
+    done = subprocess.run(["dpkg", f"--root={folder}", *options, "-i", *debs], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
 
 
 Tree = dict[str, tuple[str, str]]
@@ -145,9 +154,9 @@ def read_folder(folder: Path) -> Tree:
     return found
 
 
-def read_layers(layers: Iterable[bytes]) -> Tree:
-    """The same of layers, lowest first."""
-    found: Tree = {}
+def read_layers(layers: Iterable[bytes], below: Tree) -> Tree:
+    """The same of layers, lowest first, on top of ``below``."""
+    found = dict(below)
     for layer in layers:
         with tarfile.open(fileobj=io.BytesIO(layer)) as tar:
             for member in tar:
@@ -163,8 +172,8 @@ def read_layers(layers: Iterable[bytes]) -> Tree:
     return found
 
 
-def build(debs: Iterable[Iterable[Path]], folder: Path) -> Tree:
-    """The root of layers with these packages, and the one of the whole root's state."""
+def build(debs: Iterable[Iterable[Path]], folder: Path, base: Path | None = None) -> Tree:
+    """The root of layers with these packages and of the layer ``root``, upon the root in ``base`` if given."""
     groups = [tuple(Digest.of(deb.read_bytes()) for deb in group) for group in debs]
     paths = {Digest.of(deb.read_bytes()): deb for deb in folder.glob("*.deb")}
     layers = []
@@ -175,17 +184,20 @@ def build(debs: Iterable[Iterable[Path]], folder: Path) -> Tree:
             material=keeper._material,
             facts=keeper.facts,
             keep_facts=keeper.keep_facts,
+            base_root=lambda: read_base(base, lambda path: path.startswith(("etc/", "var/lib/dpkg/"))),
+            base_files=lambda paths: {path: (base / path).read_bytes() for path in paths},
             expect_packages=keeper.expect_packages,
         )
         recipes: list[Recipe] = [debian.DebianRecipe(group) for group in groups]
-        recipes.append(root.RootRecipe(tuple(deb for group in groups for deb in group), "bookworm", "amd64"))
+        image = Digest.of(b"base") if base else None
+        recipes.append(root.RootRecipe(tuple(deb for group in groups for deb in group), "bookworm", "amd64", image))
         for recipe in recipes:
             output = io.BytesIO()
             tar = TarWriter(output, executor=threads)
             (root if isinstance(recipe, root.RootRecipe) else debian).write(recipe, tar, bench)  # type: ignore[arg-type]
             assert tar.finish().descriptor.annotations == {}  # no warnings
             layers.append(output.getvalue())
-    return read_layers(layers)
+    return read_layers(layers, read_folder(base) if base else {})
 
 
 def relevant(tree: Tree) -> Tree:
@@ -212,6 +224,21 @@ def test_the_root_is_that_of_dpkg(name: str, tmp_path: Path) -> None:
         found = build(groups, tmp_path)
         assert relevant(found) == relevant(real)
         assert conffiles(found) == conffiles(real)
+
+
+@pytest.mark.parametrize("below", ["victim", "taker"])
+@pytest.mark.parametrize("name", ["renamed", "links", "merged", "a link made by a script"])
+def test_the_root_upon_a_base_is_that_of_dpkg(name: str, below: str, tmp_path: Path) -> None:
+    require(shutil.which("dpkg"), "dpkg is not installed")
+    require(os.geteuid() == 0, "dpkg installs as root only")
+    debs = write_samples(SAMPLES[name], tmp_path)
+    folder = tmp_path / "base"
+    prepare(folder)
+    unpack((debs["base-passwd"], debs[below]), folder)
+    above = debs["taker" if below == "victim" else "victim"]
+    found = build([[above]], tmp_path, folder)
+    unpack((above,), folder)
+    assert relevant(found) == relevant(read_folder(folder))
 
 
 def test_a_path_that_is_not_diverted_is_refused(tmp_path: Path) -> None:

@@ -22,9 +22,11 @@ from layerforge.oci import (
     Digest,
     History,
 )
+from layerforge.progress import SILENCE
 from layerforge.sources.base.distributions import list_replaced
 from layerforge.sources.base.facts import FoundPython, describe_base, guess_facts, read_os_release
 from layerforge.sources.base.fetch import lock_base
+from layerforge.sources.base.files import read_base_files
 from layerforge.sources.base.programs import choose_files, unpack_python
 from layerforge.sources.base.python import find_base_python
 from layerforge.sources.base.root import BaseRoot
@@ -253,6 +255,19 @@ def test_an_official_python_image_says_enough_in_its_configuration() -> None:
     alpine = base_of(env=env, history=(History(created_by="ADD alpine-minirootfs-3.20.1-x86_64.tar.gz / # buildkit"),))
     assert guess_facts(alpine) is None
     assert guess_facts(base_of(env=env[:2], history=(History(created_by=line),))) is None
+
+
+def test_chosen_files_are_read_from_the_layers_that_have_them(store: Store) -> None:
+    below = files_layer(store, {"usr/bin/old": "old", "usr/bin/tool": "1"}, {"bin": "usr/bin"})
+    above = write_layer(
+        store, lambda tar: (tar.file("usr/bin/tool", b"2"), tar.hardlink("usr/bin/same", "usr/bin/tool"))
+    )
+    base = base_of(below, above)
+    root = scan_base(base, store)
+    found = read_base_files(base, root, ["usr/bin/same", "usr/bin/tool", "usr/bin/old"], store, SILENCE)
+    assert found == {"usr/bin/tool": b"2", "usr/bin/same": b"2", "usr/bin/old": b"old"}
+    store.blob_path(below.descriptor.digest).write_bytes(b"torn")
+    assert read_base_files(base, root, ["usr/bin/tool"], store, SILENCE) == {"usr/bin/tool": b"2"}
 
 
 def test_the_python_of_a_base_is_made_to_run_here(store: Store) -> None:

@@ -10,20 +10,18 @@ import os
 import re
 import shutil
 import tempfile
-import threading
 from collections.abc import Iterator
 from pathlib import Path
 
 import msgspec
 
 from layerforge.base_image import BaseImage
-from layerforge.blobs import open_origins
 from layerforge.errors import SourceError
 from layerforge.layers.tar import check_path
 from layerforge.oci import Digest, encode
-from layerforge.progress import SILENCE, Reporter, format_size
+from layerforge.progress import SILENCE, Reporter
+from layerforge.sources.base.files import read_files
 from layerforge.sources.base.root import BaseRoot
-from layerforge.sources.base.stream import read_layer
 from layerforge.store import Store, translate_os_errors
 
 REVISION = 1
@@ -38,7 +36,6 @@ _LIBRARIES = re.compile(
 _FOLDERS = re.compile(r"(?:usr/(?:local/)?)?lib(?:32|64)?(?:/[\w.-]+-linux-gnu\w*)?")
 _LEFT_OUT = re.compile(r"(?:site-packages|dist-packages|test|tests|idlelib|tkinter|ensurepip|turtledemo|__pycache__)/")
 _NATIVE = re.compile(r"lib-dynload/(?:_struct|_datetime|math|zlib)\.[\w.-]+")
-_LARGEST = 256 << 20
 
 
 class Placed(msgspec.Struct, frozen=True):
@@ -142,24 +139,11 @@ def _choose_libraries(root: BaseRoot, inside: str) -> Iterator[Placed]:
 def _extract(
     base: BaseImage, root: BaseRoot, files: list[Placed], folder: Path, store: Store, reporter: Reporter
 ) -> None:
-    by_layer: dict[int, dict[str, list[Placed]]] = {}
+    by_source: dict[str, list[Placed]] = {}
     for file in files:
-        path = file.source
-        number = root.layers[path]
-        while (entry := root.paths[path]).kind == "hardlink" and entry.target in root.paths:
-            path = entry.target
-        by_layer.setdefault(number, {}).setdefault(path, []).append(file)
-    task, size = "take Python from the base", sum(base.layers[number].descriptor.size for number in by_layer)
-    reporter.start(task, size)
-    blobs = [base.layers[number].descriptor for number in by_layer]
-    with open_origins(store, blobs, reporter, threading.Event()) as open_origin:
-        for number, wanted in sorted(by_layer.items()):
-            layer = base.layers[number]
-            for entry, content in read_layer(layer, store, open_origin, lambda count: reporter.advance(task, count)):
-                placed = wanted.get(entry.path) or wanted.get(root.place(entry.path))
-                if placed and entry.kind == "file" and entry.size <= _LARGEST:
-                    _write(folder, placed, content)
-    reporter.finish(task, format_size(size))
+        by_source.setdefault(file.source, []).append(file)
+    for names, content in read_files(base, root, by_source, "take Python from the base", store, reporter):
+        _write(folder, [file for name in names for file in by_source[name]], content)
 
 
 def _write(folder: Path, placed: list[Placed], content: Iterator[bytes]) -> None:

@@ -11,7 +11,10 @@ from layerforge.sources.debian.slim import is_dropped
 
 
 class Origin(msgspec.Struct, frozen=True):
-    """The file at ``path`` (as shipped, relative to the root) of the package that dpkg records as ``record``."""
+    """The file at ``path`` (as shipped, relative to the root) of the package that dpkg records as ``record``.
+
+    Without ``record`` it is the one at ``path`` of the base image.
+    """
 
     record: str
     path: str

@@ -6,7 +6,9 @@ would.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+
+import msgspec
 
 from layerforge.shell.values import UNKNOWN
 from layerforge.sources.debian.rootstate import DebFacts, Listed, Origin, RootBase, RootEntry
@@ -24,7 +26,8 @@ class Tree:
     def __init__(self, architecture: str, release: str = "", base: RootBase | None = None) -> None:
         self.architecture, self.release = architecture, release
         self.facts: dict[str, DebFacts] = {}
-        self._items: dict[str, Listed] = dict(base.paths) if base else {}
+        self._base: Mapping[str, Listed] = base.paths if base else {}
+        self._items: dict[str, Listed] = dict(self._base)
         self._contents: dict[str, bytes] = dict(base.contents) if base else {}
         self._origins: dict[str, Origin] = {}
         self._changes: dict[str, RootEntry | None] = {}
@@ -171,3 +174,12 @@ class Tree:
         if content is None and origin is None:
             return None
         return RootEntry("file", content=content or b"", mode=item.mode, uid=item.uid, gid=item.gid, origin=origin)
+
+    def movable(self, path: str) -> RootEntry | None:
+        """As :meth:`entry`, with files of the base image whose content is not known here."""
+        item = self.item(path)
+        if isinstance(item, Listed) and item is self._base.get(path) and item.kind in ("file", "hardlink"):
+            known = self.read(path)
+            entry = RootEntry("file", content=known or b"", mode=item.mode, uid=item.uid, gid=item.gid)
+            return entry if known is not None else msgspec.structs.replace(entry, origin=Origin("", path))
+        return self.entry(path)

@@ -70,6 +70,9 @@ class World(Tree):
         known = self._items.setdefault(item.path, item)
         if known is item:
             self._changes[item.path] = None
+        elif known is self._base.get(item.path) and (below := self.movable(item.path)) is not None:
+            self._items[item.path] = item  # the package's layer has it there, above the base's own
+            self._changes.setdefault(item.path, below)
 
     def write_text(self, path: str, text: str, mode: int = 0o644) -> bool:
         """Make a file with ``mode``, or replace its content; one with unknown parts is not known."""
@@ -145,7 +148,7 @@ class World(Tree):
     def rename(self, source: str, target: str) -> bool:
         """Move a path and everything below it; False if something of it cannot be moved."""
         real, goal = self.locate(source, follow=False), self.locate(target, follow=False)
-        entry = self.entry(real)
+        entry = self.movable(real)
         if entry is None:
             return False
         moved = True
