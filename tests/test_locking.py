@@ -3,23 +3,24 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 
-from layerforge.errors import LockError, OutdatedLockError, SourceError
+from layerforge.errors import LockError, OutdatedLockError, ResolveError, SourceError
 from layerforge.forge import load_config
 from layerforge.lock import Lock
 from layerforge.lockfile import decode_lock
 from layerforge.locking import lock_model
-from layerforge.oci import LINUX_AMD64
+from layerforge.oci import LINUX_AMD64, Digest
 from layerforge.progress import SILENCE
 from layerforge.sources.addresses import list_addresses
 from layerforge.sources.download import download
 from layerforge.staleness import Upgrade
 from layerforge.store import Store
 from tests.lock_sites import Site, serve_site, write_model
+from tests.wheel_samples import make_wheel
 
 NAME = "pylock.layerforge.toml"
 
@@ -143,6 +144,36 @@ def test_another_budget_only_spreads_packages_over_layers_again(site: Site, stor
     assert (len(bins[0]), bins[1]) == (8, {"bin.0", "bin.1", "bin.2"})
     assert decode_lock((folder / NAME).read_bytes(), NAME) == second
     assert lock(folder, store, locked=True) == second
+
+
+@pytest.mark.parametrize(
+    ("breakage", "message"),
+    [
+        (lambda data: b"<html>", "not a readable zip file"),
+        (lambda data: data[:200], "not a readable zip file"),
+        (lambda data: data[: data.index(b"Name")] + b"X" + data[data.index(b"Name") + 1 :], "is damaged"),
+        (lambda data: make_wheel("other", stored=("other-1.0.dist-info/METADATA",)), "the metadata of another package"),
+    ],
+    ids=["garbage", "truncated", "damaged", "another"],
+)
+def test_a_broken_wheel_of_the_project_is_named(
+    breakage: Callable[[bytes], bytes], message: str, site: Site, store: Store, tmp_path: Path
+) -> None:
+    folder = write_model(tmp_path / "model")
+    (folder / "cog.yaml").write_text("build: {python_requirements: requirements.txt}\nrun: run.py:Runner\n")
+    (folder / "requirements.txt").write_text("./broken-1.0-py3-none-any.whl\n")
+    wheel = folder / "broken-1.0-py3-none-any.whl"
+    data = make_wheel("broken", stored=("broken-1.0.dist-info/METADATA",))
+    wheel.write_bytes(data)
+    lock(folder, store)
+    before = (folder / NAME).read_bytes()
+    wheel.write_bytes(breakage(data))
+    with pytest.raises(ResolveError, match=message) as caught:
+        lock(folder, store)
+    assert (caught.value.where, caught.value.hint) == ("requirements.txt:1", "build the wheel again")
+    assert (folder / NAME).read_bytes() == before
+    wheel.write_bytes(make_wheel("broken", files={"broken/__init__.py": b"VALUE = 2\n"}))
+    assert lock(folder, store).platforms[0].packages[0].digest == Digest.of(wheel.read_bytes())
 
 
 def test_a_version_that_is_gone_is_not_kept(site: Site, store: Store, tmp_path: Path) -> None:

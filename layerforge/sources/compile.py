@@ -181,14 +181,15 @@ def _constraints(requirements: Requirements) -> str:
 
 
 def _preferences(question: Question) -> str:
-    lines = ['lock-version = "1.0"', 'created-by = "layerforge"']
+    lines: list[str] = []
     for wheel in question.previous:
         url = wheel.source.url if wheel.source is not None and wheel.source.kind == "sdist" else wheel.url
         if not url:
             continue
         lines += ["[[packages]]", f'name = "{wheel.name}"', f'version = "{wheel.version}"']
         lines.append(f'wheels = [{{ url = "{url}", hashes = {{ sha256 = "{wheel.digest.hex}" }} }}]')
-    return "\n".join(lines) + "\n"
+    head = ['lock-version = "1.0"', 'created-by = "layerforge"', *([] if lines else ["packages = []"])]
+    return "\n".join((*head, *lines)) + "\n"
 
 
 def _write_metadata(folder: Path, known: Mapping[tuple[str, str], Metadata]) -> None:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 from layerforge.errors import LayerError, ResolveError, SourceError, VerificationError
 from layerforge.ignore import is_never_wanted
+from layerforge.layers.wheel_archive import WheelArchive
 from layerforge.lock import LockedWheel
 from layerforge.oci import Digest, encode
 from layerforge.requirements import Requirements
@@ -29,7 +30,7 @@ def lock_local_wheel(project: Path, path: str, where: str) -> LockedWheel:
     """The wheel at ``path`` of the project.
 
     Raises:
-        ResolveError: its name is not that of a wheel.
+        ResolveError: its name is not that of a wheel, or it is broken.
         SourceError: it cannot be read.
     """
     from packaging.utils import InvalidWheelFilename, parse_wheel_filename  # slow, and a build asks for digests only
@@ -40,6 +41,14 @@ def lock_local_wheel(project: Path, path: str, where: str) -> LockedWheel:
     except InvalidWheelFilename as error:
         raise ResolveError(f"{filename} is not the name of a wheel", where=where) from error
     digest, size = _digest(project / path)
+    try:
+        with WheelArchive(project / path, filename) as archive:
+            member = archive.find(f"{archive.dist_info}/METADATA")
+            if member is None:
+                raise archive.error("has no METADATA")
+            archive.read(member)
+    except LayerError as error:
+        raise ResolveError(f"{path}: {error.message}", where=where, hint="build the wheel again") from error
     return LockedWheel(str(name), str(version), filename, "", size, digest, "", path=path)
 
 
