@@ -38,6 +38,7 @@ from layerforge.states import FileStates
 from layerforge.store import Store
 
 if TYPE_CHECKING:
+    from layerforge.registry.eager import EagerUploads
     from layerforge.workbench import LocalWorkbench
 
 CONFIG_NAME = "cog.yaml"
@@ -49,7 +50,8 @@ class Options(msgspec.Struct, frozen=True):
     ``locked``: the lock must be there and fit. ``schema``: a file with the OpenAPI document, instead of deriving it.
     ``created``: the image's time in seconds since 1970. ``platforms``: which ones to build, instead of cog.yaml's.
     ``cache``: images whose layers need not be made. ``offline``: the lock must fit, and the store must have what it
-    names; whoever says so forbids the network besides (``network.py``).
+    names; whoever says so forbids the network besides (``network.py``). ``eager``: where new large files are sent to
+    while they are hashed.
     """
 
     locked: bool = False
@@ -58,6 +60,7 @@ class Options(msgspec.Struct, frozen=True):
     platforms: tuple[Platform, ...] = ()
     cache: tuple[Reference, ...] = ()
     offline: bool = False
+    eager: EagerUploads | None = None
 
 
 class BuiltModel(msgspec.Struct, frozen=True):
@@ -153,7 +156,8 @@ def build_model(
     ]
     states = FileStates(store.root / "states.sqlite")
     try:
-        project = scan_project(folder, states, layers=_layers_for_weights(config, chosen, bases), reporter=reporter)
+        layers = _layers_for_weights(config, chosen, bases)
+        project = scan_project(folder, states, layers=layers, reporter=reporter, eager=options.eager)
     finally:
         states.close()
     _check_project(project, config)
@@ -171,7 +175,7 @@ def build_model(
             from layerforge.fetch import require_fetched  # what it imports is not needed otherwise
 
             require_fetched(plan.steps, section, store)
-        open_bench = _bench_opener(store, lock, section, folder, reporter, base)
+        open_bench = _bench_opener(store, lock, section, folder, reporter, base, config.settings.build_network)
         built = build_image(plan, store, open_bench, options.created, reporter, remote.find)
         report_overlaps(section, store, reporter)
         images.append(built.image)
@@ -193,12 +197,18 @@ def _layers_for_weights(config: Config, sections: Sequence[PlatformLock], bases:
 
 
 def _bench_opener(
-    store: Store, lock: Lock, section: PlatformLock, folder: Path, reporter: Reporter, base: BaseImage | None
+    store: Store,
+    lock: Lock,
+    section: PlatformLock,
+    folder: Path,
+    reporter: Reporter,
+    base: BaseImage | None,
+    build_network: bool,
 ) -> Callable[[], LocalWorkbench]:
     def open_bench() -> LocalWorkbench:
         from layerforge.workbench import LocalWorkbench  # what it imports is needed for missing layers only
 
-        return LocalWorkbench(store, lock, section, folder, reporter, base)
+        return LocalWorkbench(store, lock, section, folder, reporter, base, build_network=build_network)
 
     return open_bench
 

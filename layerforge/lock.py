@@ -29,7 +29,8 @@ class LockedSource(msgspec.Struct, frozen=True):
     ``kind`` is ``sdist`` (a source archive of an index), ``archive``, ``git`` or ``folder``. It is found at ``url``,
     which has no credentials, or at ``path`` in the project. ``size`` is in bytes, ``digest`` that of the archive.
     ``commit`` is what git's ``reference`` (a branch or tag, perhaps empty) meant. ``subdirectory`` is where in
-    the source the package is. What is ``editable`` is imported from the project's own folder.
+    the source the package is. What is ``editable`` is imported from the project's own folder. ``requires`` are the
+    packages that it was built with (``name==version``), so that another machine builds the same.
     """
 
     kind: str
@@ -41,6 +42,7 @@ class LockedSource(msgspec.Struct, frozen=True):
     commit: str = ""
     subdirectory: str = ""
     editable: bool = False
+    requires: tuple[str, ...] = ()
 
 
 class LockedWheel(msgspec.Struct, frozen=True):

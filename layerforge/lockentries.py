@@ -31,7 +31,7 @@ class Contradiction(Exception):
     """Two parts of the file do not fit each other."""
 
 
-class PackageEntry(msgspec.Struct, forbid_unknown_fields=True, omit_defaults=True):
+class PackageEntry(msgspec.Struct, forbid_unknown_fields=True, omit_defaults=True, rename="kebab"):
     """A package in a platform's section. ``version``, ``size`` and ``sha256`` are there when the wheel is built."""
 
     name: str
@@ -40,6 +40,7 @@ class PackageEntry(msgspec.Struct, forbid_unknown_fields=True, omit_defaults=Tru
     version: str = ""
     size: int = 0
     sha256: str = ""
+    built_with: tuple[str, ...] = ()
 
 
 # -- encoding --------------------------------------------------------------------------------------------------
@@ -74,6 +75,8 @@ def describe_package(wheel: LockedWheel) -> str:
     fields: dict[str, Any] = {"name": wheel.name, "wheel": wheel.filename, "bin": wheel.bin}
     if wheel.source is not None:
         fields |= {"version": wheel.version, "size": wheel.size, "sha256": wheel.digest.hex}
+        if wheel.source.requires:
+            fields["built-with"] = wheel.source.requires
     return format_table(fields)
 
 
@@ -179,7 +182,7 @@ def decode_package(entry: PackageEntry, platform: str, packages: Packages) -> Lo
             if not marker or environment in marker:
                 digest = Digest.from_hex(entry.sha256)
                 fields = (entry.name, entry.version, entry.wheel, "", entry.size, digest, entry.bin)
-                return LockedWheel(*fields, source=source)
+                return LockedWheel(*fields, source=msgspec.structs.replace(source, requires=entry.built_with))
     raise Contradiction(f"{platform} has built {entry.wheel!r}, and no [[packages]] entry says from what")
 
 

@@ -71,7 +71,8 @@ def lock_model(
     previous = _load_previous(folder, store, reporter, locked, upgrade)
     request = make_request(config, folder, platforms, reporter)
     packages = request.packages
-    learn_indexes((packages.index_url, *packages.extra_index_urls, *packages.find_links))
+    places = (line.origin.url for line in packages.lines if line.origin is not None)
+    learn_indexes((packages.index_url, *packages.extra_index_urls, *packages.find_links, *places))
     known = [section.platform for section in previous.platforms] if previous else []
     touched = find_touched(previous.wanted, request.wanted) if previous is not None else EVERYTHING
     missing = [name for name in request.platforms if name not in known]

@@ -31,6 +31,8 @@ def format_array(name: str, items: Iterable[str]) -> str:
 def _format_value(value: Any) -> str:
     if isinstance(value, Mapping):
         return format_table(value)
+    if isinstance(value, tuple):
+        return format_strings(value)
     if isinstance(value, bool):
         return "true" if value else "false"
     return format_string(value) if isinstance(value, str) else str(value)

@@ -70,7 +70,7 @@ def plan_image(
     bottom = plan_foundation(lock, platform, certificates)
     steps = [
         *bottom,
-        *_plan_packages(lock.packages, minor, config.settings.bytecode),
+        *plan_packages(lock.packages, minor, config.settings.bytecode),
         Step(
             "code",
             CodeRecipe(
@@ -177,7 +177,8 @@ def _total(debs: Iterable[LockedDeb]) -> int:
     return sum(deb.size for deb in debs)
 
 
-def _plan_packages(wheels: tuple[LockedWheel, ...], minor: str, bytecode: bool) -> list[Step]:
+def plan_packages(wheels: tuple[LockedWheel, ...], minor: str, bytecode: bool) -> list[Step]:
+    """The layers of ``wheels`` for Python ``minor``, compiled where ``bytecode`` says so."""
     return [
         Step(
             f"packages/{name}",
@@ -226,6 +227,10 @@ def _plan_container(
         environment |= dict.fromkeys(("SSL_CERT_FILE", "REQUESTS_CA_BUNDLE"), CA_BUNDLE)
     if config.target is not None:
         environment["COG_PREDICT_TYPE_STUB"] = str(config.target)
+    if config.train is not None:
+        environment["COG_TRAIN_TYPE_STUB"] = str(config.train)
+    if config.concurrency is not None and config.concurrency.max > 1:
+        environment["COG_MAX_CONCURRENCY"] = str(config.concurrency.max)
     environment.update(config.env)
     freeze = "\n".join(f"{wheel.name}=={wheel.version}" for wheel in lock.packages)
     container = ContainerConfig(

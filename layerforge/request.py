@@ -29,7 +29,7 @@ class Request(msgspec.Struct, frozen=True):
     anywhere), ``base`` the reference of an image at the bottom (empty: Debian, from its packages). ``system`` are names
     of Debian packages with their lines in the file ``path``. ``local`` are the files and folders of the project that
     packages are taken from, with their digests; ``project`` is the model's folder. ``max_layers`` is the budget of
-    layers (0: the default).
+    layers (0: the default). With ``build_network`` packages that are built from source may reach the network.
     """
 
     python: str
@@ -43,6 +43,7 @@ class Request(msgspec.Struct, frozen=True):
     local: tuple[tuple[str, Digest], ...] = ()
     project: Path = Path()
     max_layers: int = 0
+    build_network: bool = False
 
     @property
     def system_names(self) -> tuple[str, ...]:
@@ -109,6 +110,7 @@ def make_request(config: Config, folder: Path, platforms: tuple[Platform, ...], 
         local=digest_local(folder, packages),
         project=folder,
         max_layers=config.settings.max_layers,
+        build_network=config.settings.build_network,
     )
 
 

@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 
 import msgspec
 
 from layerforge.bins import assign_bins
 from layerforge.budget import packages_share, total_budget
+from layerforge.from_source.opening import open_builder
 from layerforge.lock import Lock, LockedPython, PlatformLock
 from layerforge.plan import parse_platform
+from layerforge.platforms import host_platform
 from layerforge.progress import Reporter
 from layerforge.request import Request
+from layerforge.requirements import Requirements
 from layerforge.resolve_upon import resolve_upon
 from layerforge.resolve_wheels import lock_wheels
 from layerforge.sources.addresses import publish_wheels
@@ -20,6 +23,7 @@ from layerforge.sources.debian import GLIBC, NEWEST, LockedDebian, choose_releas
 from layerforge.sources.pythons.choice import Provider, choose_python
 from layerforge.sources.pythons.debian import find_debian
 from layerforge.sources.pythons.standalone import find_standalone, likely_python
+from layerforge.sources.tags import Target
 from layerforge.staleness import EVERYTHING, NO_UPGRADE, Kept, Upgrade, choose_kept, find_touched
 from layerforge.store import Store
 
@@ -44,10 +48,19 @@ def resolve(
     before = {platform.platform: platform for platform in previous.platforms} if previous else {}
     touched = find_touched(previous.wanted, request.wanted) if previous else EVERYTHING
     platforms: list[PlatformLock] = []
+
+    def describe_here() -> PlatformLock:
+        """This machine's platform, without packages: where something is built for another one."""
+        here = str(host_platform())
+        done = next((section for section in platforms if section.platform == here), None)
+        bare = msgspec.structs.replace(request, packages=Requirements(), runtime=Requirements())
+        kept = choose_kept(before.get(here), None, EVERYTHING, NO_UPGRADE)
+        return done or _resolve_platform(bare, here, kept, store, reporter, describe_here)
+
     for name in sorted({*request.platforms, *others}):
         likely = platforms[0] if platforms else next(iter(before.values()), None)
         kept = choose_kept(before.get(name), likely, touched, upgrade)
-        section = _resolve_platform(request, name, kept, store, reporter)
+        section = _resolve_platform(request, name, kept, store, reporter, describe_here)
         platforms.append(_publish(section, request, kept, store, reporter))
     return Lock(request.wanted, tuple(platforms))
 
@@ -62,12 +75,19 @@ def _publish(section: PlatformLock, request: Request, kept: Kept, store: Store, 
     return msgspec.structs.replace(section, packages=packages, runtime=runtime)
 
 
-def _resolve_platform(request: Request, name: str, kept: Kept, store: Store, reporter: Reporter) -> PlatformLock:
+def _resolve_platform(
+    request: Request,
+    name: str,
+    kept: Kept,
+    store: Store,
+    reporter: Reporter,
+    describe_here: Callable[[], PlatformLock],
+) -> PlatformLock:
     section = kept.section
     if section is not None and kept.debs and kept.packages and kept.runtime and kept.layers:
         return section
     if request.base:
-        return resolve_upon(request, name, kept, store, reporter)
+        return resolve_upon(request, name, kept, store, reporter, describe_here)
     platform = parse_platform(name)
     python = section.python if section is not None else _choose_python(request, name, kept, store, reporter)
     minor = python.minor if python.provider == "debian" else ""
@@ -81,22 +101,20 @@ def _resolve_platform(request: Request, name: str, kept: Kept, store: Store, rep
         system, locate = request.system_names, request.locate
         return lock_debian(minor, platform, store, reporter, system=system, locate=locate, keep=keep)
 
+    def describe() -> PlatformLock:
+        """All but the packages, as soon as the archive has answered."""
+        locked = debian.result()
+        known = python if locked.python is None else msgspec.structs.replace(python, version=locked.python.version)
+        return PlatformLock(name, locked.release, known, locked.base, locked.interpreter, locked.system, (), ())
+
+    target = Target(python.version, platform, GLIBC[release])
+    builder = open_builder(request, target, store, reporter, describe, describe_here)
     with ThreadPoolExecutor(3) as pool:
         debian = pool.submit(lock_system)
-        packages, runtime = (
-            pool.submit(lock_wheels, request, kept, python, platform, GLIBC[release], reporter, runtime=which)
-            for which in (False, True)
-        )
-        locked = debian.result()
-        if locked.python is not None:
-            python = msgspec.structs.replace(python, version=locked.python.version)
-        return PlatformLock(
-            platform=name,
-            release=locked.release,
-            python=python,
-            base=locked.base,
-            interpreter=locked.interpreter,
-            system=locked.system,
+        packages = pool.submit(lock_wheels, request, kept, target, reporter, builder=builder)
+        runtime = pool.submit(lock_wheels, request, kept, target, reporter)
+        return msgspec.structs.replace(
+            describe(),
             packages=assign_bins(packages.result(), kept.bins, budget=budget),
             runtime=runtime.result(),
         )

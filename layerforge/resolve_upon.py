@@ -6,6 +6,7 @@ and so which C library its wheels must fit, which Python it has, and what is ins
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 
 import msgspec
@@ -14,6 +15,7 @@ from layerforge.base_image import BaseImage, list_notices
 from layerforge.bins import assign_bins
 from layerforge.budget import packages_share, total_budget
 from layerforge.errors import LayerforgeError, ResolveError
+from layerforge.from_source.opening import open_builder
 from layerforge.lock import LockedBase, LockedDeb, LockedPython, PlatformLock
 from layerforge.oci import Platform
 from layerforge.plan import parse_platform
@@ -28,6 +30,7 @@ from layerforge.sources.base.root import BaseRoot
 from layerforge.sources.base.scan import scan_base
 from layerforge.sources.pythons.choice import Answer, Obstacle, Provider, choose_python
 from layerforge.sources.pythons.standalone import find_standalone, likely_python
+from layerforge.sources.tags import Target
 from layerforge.staleness import Kept
 from layerforge.store import Store
 
@@ -49,9 +52,17 @@ class Foundation(msgspec.Struct):
         return self.root
 
 
-def resolve_upon(request: Request, name: str, kept: Kept, store: Store, reporter: Reporter) -> PlatformLock:
+def resolve_upon(
+    request: Request,
+    name: str,
+    kept: Kept,
+    store: Store,
+    reporter: Reporter,
+    describe_here: Callable[[], PlatformLock],
+) -> PlatformLock:
     """The lock of the platform ``name`` for ``request``, whose ``base`` is the reference of an image.
 
+    ``describe_here`` gives the section of this machine's platform, for building what ``name`` has no wheel of.
     What is ``kept`` stays; so does the base's manifest where the platform's section does.
 
     Raises:
@@ -75,12 +86,9 @@ def resolve_upon(request: Request, name: str, kept: Kept, store: Store, reporter
             return section.interpreter, section.system
         return _lock_debs(request, python, foundation, kept, store, reporter)
 
-    with ThreadPoolExecutor(3) as pool:
-        packages, runtime = (
-            pool.submit(lock_wheels, request, kept, python, platform, facts.glibc, reporter, runtime=which)
-            for which in (False, True)
-        )
-        interpreter, system = pool.submit(lock_system).result()
+    def describe() -> PlatformLock:
+        """All but the packages, as soon as the release's archive has answered."""
+        interpreter, system = debs.result()
         return PlatformLock(
             platform=name,
             release=facts.release,
@@ -88,9 +96,21 @@ def resolve_upon(request: Request, name: str, kept: Kept, store: Store, reporter
             base=(),
             interpreter=interpreter,
             system=system,
+            packages=(),
+            runtime=(),
+            image=foundation.locked,
+        )
+
+    target = Target(python.version, platform, facts.glibc)
+    builder = open_builder(request, target, store, reporter, describe, describe_here)
+    with ThreadPoolExecutor(3) as pool:
+        debs = pool.submit(lock_system)
+        packages = pool.submit(lock_wheels, request, kept, target, reporter, builder=builder)
+        runtime = pool.submit(lock_wheels, request, kept, target, reporter)
+        return msgspec.structs.replace(
+            describe(),
             packages=assign_bins(packages.result(), kept.bins, budget=budget),
             runtime=runtime.result(),
-            image=foundation.locked,
         )
 
 

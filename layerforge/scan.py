@@ -12,6 +12,7 @@ import stat
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import msgspec
 
@@ -24,6 +25,9 @@ from layerforge.progress import SILENCE, Reporter
 from layerforge.project import LARGE_SIZE, Project, ProjectFile, WeightLayer, group_weights, is_weight
 from layerforge.segments import FileState
 from layerforge.states import FileStates
+
+if TYPE_CHECKING:  # what it imports is needed for a push only
+    from layerforge.registry.eager import EagerUploads
 
 _CHUNK = 1 << 20
 
@@ -41,10 +45,11 @@ def scan_project(
     *,
     layers: int = weights_share(total_budget(), 0),
     reporter: Reporter = SILENCE,
+    eager: EagerUploads | None = None,
 ) -> Project:
     """List the project in the folder ``root``, which will lie at ``target`` in the image.
 
-    Its weights may have ``layers`` layers.
+    Its weights may have ``layers`` layers. New large files are sent to ``eager`` while they are hashed.
 
     Raises:
         SourceError: a file cannot be read, its name is not UTF-8, or a link leads to a folder outside.
@@ -55,13 +60,20 @@ def scan_project(
     groups = group_weights({path: item.status.st_size for path, item in large.items()}, layers)
     alone = {path for paths in groups.values() for path in paths}
     kept = {item.path for item in weights}
-    with ThreadPoolExecutor(os.cpu_count() or 1) as pool:
+    threads = max(os.cpu_count() or 1, eager.jobs if eager is not None else 1)
+    with ThreadPoolExecutor(threads) as pool:
 
         def read_group(name: str) -> WeightLayer:
-            return _read_large(root, name, [large[path] for path in groups[name]], target, states, reporter)
+            return _read_large(root, name, [large[path] for path in groups[name]], target, states, reporter, eager)
 
-        layered = list(pool.map(read_group, groups))
-        small = list(pool.map(lambda item: _read_small(root, item, states), (i for i in found if i.path not in alone)))
+        try:
+            layered = list(pool.map(read_group, groups))
+            rest = (item for item in found if item.path not in alone)
+            small = list(pool.map(lambda item: _read_small(root, item, states), rest))
+        except BaseException:
+            if eager is not None:
+                eager.stop()
+            raise
     return Project(
         code=tuple(file for file in small if file.path not in kept),
         weights=tuple(file for file in small if file.path in kept),
@@ -153,15 +165,19 @@ def _read_small(root: Path, item: _Found, states: FileStates) -> ProjectFile:
     state = FileState.of(item.status)
     digest = states.find(state)
     if digest is None:
-        hasher = hashlib.sha256()
-        _hash_file(root / item.path, state, hasher, SILENCE, "")
-        digest = Digest.from_hex(hasher.hexdigest())
+        digest = _hash(_read_pieces(root / item.path, state))
         states.remember(state, digest)
     return ProjectFile(item.path, state.size, _mode(item.status), digest)
 
 
 def _read_large(
-    root: Path, name: str, items: Sequence[_Found], target: str, states: FileStates, reporter: Reporter
+    root: Path,
+    name: str,
+    items: Sequence[_Found],
+    target: str,
+    states: FileStates,
+    reporter: Reporter,
+    eager: EagerUploads | None,
 ) -> WeightLayer:
     """The layer of ``items``, hashed as it will be: header, content, padding."""
     first, *others = (FileState.of(item.status) for item in items)
@@ -170,30 +186,48 @@ def _read_large(
     use = f"layer:{Digest.of(b''.join(before) + (encode(others) if others else b''))}"
     digest = states.find(first, use)
     if digest is None:
-        task = f"hash {name}"
-        reporter.start(task, sum(file.size for file in files))
-        hasher = hashlib.sha256()
-        for item, literal in zip(items, before, strict=True):
-            hasher.update(literal)
-            _hash_file(root / item.path, FileState.of(item.status), hasher, reporter, task)
-        hasher.update(end)
-        digest = Digest.from_hex(hasher.hexdigest())
+        task = f"read {name}"
+        total = sum(file.size for file in files)
+        reporter.start(task, total)
+        sources = [(root / item.path, FileState.of(item.status)) for item in items]
+
+        def pieces() -> Iterator[bytes | memoryview]:
+            for (path, state), literal in zip(sources, before, strict=True):
+                yield literal
+                for piece in _read_pieces(path, state):
+                    yield piece
+                    reporter.advance(task, len(piece))
+            yield end
+
+        size = total + sum(map(len, before)) + len(end)
+        sent = eager.send(sources, size, pieces) if eager is not None else None
+        digest = sent or _hash(pieces())
         states.remember(first, digest, use, beside=others)
-        reporter.finish(task, "read")
+        reporter.finish(task, "pushed" if sent else "hashed")
     return WeightLayer(name, files, digest)
 
 
-def _hash_file(path: Path, state: FileState, hasher: hashlib._Hash, reporter: Reporter, task: str) -> None:
+def _hash(pieces: Iterator[bytes | memoryview]) -> Digest:
+    hasher = hashlib.sha256()
+    for piece in pieces:
+        hasher.update(piece)
+    return Digest.from_hex(hasher.hexdigest())
+
+
+def _read_pieces(path: Path, state: FileState) -> Iterator[memoryview]:
+    """The file's bytes; each piece is valid until the next is asked for.
+
+    Raises:
+        SourceError: it cannot be read, or was not in ``state`` all the time.
+    """
     try:
         with path.open("rb", buffering=0) as file:
             buffer = bytearray(_CHUNK)
             view = memoryview(buffer)
             left = state.size
             while count := file.readinto(view[: min(left, _CHUNK)]):  # a file that grows must not hold us for ever
-                hasher.update(view[:count])
+                yield view[:count]
                 left -= count
-                if task:
-                    reporter.advance(task, count)
             after = FileState.of(os.fstat(file.fileno()))
     except OSError as error:
         raise SourceError(f"cannot be read: {error.strerror}", where=str(path)) from error

@@ -38,7 +38,8 @@ from layerforge.verify import VerifiedReader
 class LocalWorkbench:
     """The Workbench of a real build of the platform ``section`` of ``lock``. ``project`` is the model's folder.
 
-    ``image`` is the base image that ``section`` names.
+    ``image`` is the base image that ``section`` names. With ``build_network``, what must be built again from source may
+    reach the network.
 
     Use it as a context manager; threads end with it.
     """
@@ -51,6 +52,8 @@ class LocalWorkbench:
         project: Path,
         reporter: Reporter,
         image: BaseImage | None = None,
+        *,
+        build_network: bool = False,
     ) -> None:
         self.reporter = reporter
         self.compressors = ThreadPoolExecutor(os.cpu_count() or 1)
@@ -61,6 +64,7 @@ class LocalWorkbench:
         self._debs = {deb.digest: deb for deb in section.debs}
         self._wheels = {wheel.digest: wheel for wheel in (*section.packages, *section.runtime)}
         self._image = image
+        self._build_network = build_network
         self._archives: dict[Digest, LockedFile] = {}
         self._add_archive(section.python)
         self._interpreter = Interpreter(store, section, self.material, self._find_host_python, self._unpack_base_python)
@@ -79,7 +83,17 @@ class LocalWorkbench:
         found = find_download(self._store, digest, item.size)  # asked for often, and finding mirrors takes its time
         if found is not None:
             return found
+        if isinstance(item, LockedWheel) and item.source is not None:
+            return self._restore(item)
         return download(self._store, _urls(item), digest, size=item.size, name=_name(item), reporter=self.reporter)
+
+    def _restore(self, wheel: LockedWheel) -> Path:
+        """A wheel that was built from source, and that the store lacks: it is built again."""
+        from layerforge.from_source.opening import open_restorer  # it needs workbenches itself
+
+        network = self._build_network
+        builder = open_restorer(self._store, self._lock, self._section, self._project, self.reporter, network=network)
+        return builder.restore(wheel)
 
     def facts(self, digest: Digest) -> DebFacts:
         """The facts about a Debian package, kept or read now."""

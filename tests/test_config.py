@@ -359,9 +359,6 @@ class TestUnsupported:
             ("build:\n  gpu: true\n", 2, "build.gpu: GPU images"),
             ("build:\n  pre_install: [a]\n", 2, "build.pre_install: commands"),
             ("build:\n  run: [a]\n", 2, "build.run: commands"),
-            ("train: a.py:b\n", 1, "train: training"),
-            ("concurrency:\n  max: 2\n", 2, "concurrency.max: several predictions"),
-            ("concurrency: 2\n", 1, "concurrency: several predictions"),
             ("layerforge:\n  ignore: [x]\n", 2, "layerforge.ignore"),
         ],
     )

@@ -105,8 +105,8 @@ def test_a_shared_layer_is_read_again_when_one_of_its_files_changed(
     first = scan_project(root, states, layers=9)
     (layer, *_) = (layer for layer in first.large_weights if len(layer.files) > 2)
     reads: list[str] = []
-    real = scan._hash_file
-    monkeypatch.setattr(scan, "_hash_file", lambda path, *rest: (reads.append(path.name), real(path, *rest))[1])
+    real = scan._read_pieces
+    monkeypatch.setattr(scan, "_read_pieces", lambda path, *rest: (reads.append(path.name), real(path, *rest))[1])
     assert scan_project(root, states, layers=9) == first
     assert reads == []
     name = layer.files[-1].path
@@ -121,8 +121,8 @@ def test_an_unchanged_file_is_not_read_again(root: Path, states: FileStates, mon
     time.sleep(0.1)  # older than the file system's clock can confuse
     first = scan_project(root, states)
     reads: list[Path] = []
-    real = scan._hash_file
-    monkeypatch.setattr(scan, "_hash_file", lambda path, *rest: (reads.append(path), real(path, *rest))[1])
+    real = scan._read_pieces
+    monkeypatch.setattr(scan, "_read_pieces", lambda path, *rest: (reads.append(path), real(path, *rest))[1])
     assert scan_project(root, states) == first
     assert reads == []
     (root / "run.py").write_text("x = 2\n")

@@ -4,10 +4,17 @@ from __future__ import annotations
 
 from contextlib import nullcontext
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
+from msgspec.structs import replace
 
 from layerforge.cli import options
+
+if TYPE_CHECKING:
+    from layerforge.cli.terminal import Terminal
+    from layerforge.registry.eager import EagerUploads
+    from layerforge.store import Store
 
 
 @click.command("build", short_help="Build an image of a model, and push it.")
@@ -74,10 +81,20 @@ def command(
         chosen = Options(locked, schema, options.created_time(), parse_platforms(platforms), known, offline)
         store = Store()
         try:
-            with forbid_network() if offline else nullcontext():
-                built = build_model(folder, config, store, terminal, chosen)
+            with (
+                forbid_network() if offline else nullcontext(),
+                _open_eager(name, store, terminal) if push else nullcontext() as eager,
+            ):
+                built = build_model(folder, config, store, terminal, replace(chosen, eager=eager))
                 for sink in targets:
                     sink.deliver(store, built.manifest, name)
         finally:
             store.close()
     print_data(built.manifest.digest)
+
+
+def _open_eager(name: str, store: Store, terminal: Terminal) -> EagerUploads:
+    from layerforge.registry.eager import EagerUploads
+    from layerforge.sinks.content import parse_name
+
+    return EagerUploads(parse_name(name), store, terminal)

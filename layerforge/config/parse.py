@@ -26,7 +26,7 @@ _BUILD_KEYS = (
     "pre_install", "sdk_version",
 )  # fmt: skip
 _TOP_KEYS = ("image", "model", "predict", "train", "concurrency", "environment", "weights", "layerforge")
-_SETTING_KEYS = ("base", "python", "platforms", "compression", "bytecode", "max_layers", "ignore")
+_SETTING_KEYS = ("base", "python", "platforms", "compression", "bytecode", "max_layers", "ignore", "build_network")
 
 _RETIRED_BUILD = {
     "python_extra_index_urls": "write `--extra-index-url URL` lines into the file that python_requirements names",
@@ -280,6 +280,7 @@ def _read_settings(top: Section, findings: Findings) -> Settings:
         message = f"layerforge.max_layers: {max_layers} is not between 8 and 125"
         findings.refuse(section.line_of("max_layers"), message, "container engines stop at about 127 layers")
     ignore = section.entries("ignore", example='"data/**"')
+    build_network = section.boolean("build_network")
     section.finish()
     return Settings(
         base=base,
@@ -289,4 +290,5 @@ def _read_settings(top: Section, findings: Findings) -> Settings:
         bytecode=bytecode,
         max_layers=max_layers or 0,
         ignore=ignore,
+        build_network=build_network,
     )

@@ -24,16 +24,12 @@ def refuse_unsupported(config: Config) -> tuple[Problem, ...]:
         ("build.cudnn", config.gpu and config.cudnn, "a choice of cuDNN", "delete the key"),
         ("build.pre_install", config.pre_install, "commands during the build", "delete what is unused"),
         ("build.run", config.build_commands, "commands during the build", "delete what is unused"),
-        ("train", config.train, "training", "delete the key to build for predictions only"),
         ("weights", config.weights, "managed weights", "put the files into the project, where they get layers too"),
         ("layerforge.ignore", settings.ignore, "ignore rules in this file", "write them to .dockerignore"),
     )
     found = [_problem(config, key, f"{key}: {what}: {_LATER}", hint) for key, given, what, hint in rules if given]
     if config.python_version.minor not in SUPPORTED_PYTHON:
         found.append(_python_problem(config))
-    if config.concurrency and config.concurrency.max > 1:
-        key = "concurrency.max" if "concurrency.max" in config.lines else "concurrency"
-        found.append(_problem(config, key, f"{key}: several predictions at once: {_LATER}", "write `max: 1`"))
     if config.target is None:
         hint = 'add `run: "run.py:Runner"`, naming your file and class'
         found.append(Problem(config.path, 0, "names nothing to run: there is no `run:`", hint))

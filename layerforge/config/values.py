@@ -96,6 +96,7 @@ class Settings(msgspec.Struct, frozen=True):
     bytecode: bool = True
     max_layers: int = 0
     ignore: tuple[Entry, ...] = ()
+    build_network: bool = False
 
 
 class Config(msgspec.Struct, frozen=True):

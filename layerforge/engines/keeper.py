@@ -29,7 +29,7 @@ from contextlib import contextmanager
 from typing import Any, NoReturn
 
 CLONE_NEWNS, CLONE_NEWUTS, CLONE_NEWIPC = 0x00020000, 0x04000000, 0x08000000
-CLONE_NEWUSER, CLONE_NEWPID = 0x10000000, 0x20000000
+CLONE_NEWUSER, CLONE_NEWPID, CLONE_NEWNET = 0x10000000, 0x20000000, 0x40000000
 MS_RDONLY, MS_NOSUID, MS_NODEV, MS_NOEXEC = 1, 2, 4, 8
 MS_BIND, MS_REC, MS_PRIVATE = 4096, 16384, 1 << 18
 MNT_DETACH = 2
@@ -130,6 +130,7 @@ def enter_namespaces(order: dict[str, Any]) -> None:
     with stage("mount namespace"):
         call("unshare", CLONE_NEWNS | CLONE_NEWIPC | CLONE_NEWUTS)
         mount("none", "/", "", MS_REC | MS_PRIVATE)
+    leave_network(order)
     os.chdir(order["folder"])
     if order["layers"]:
         with stage("overlay"):
@@ -137,6 +138,9 @@ def enter_namespaces(order: dict[str, Any]) -> None:
     with stage("root"):
         if not order["layers"]:
             mount("root", "root", "", MS_BIND | MS_REC)
+        for inside, outside in order.get("shared", {}).items():
+            os.makedirs("root" + inside, exist_ok=True)
+            mount(outside, "root" + inside, "", MS_BIND)
         os.chdir("root")
         old = f".layerforge-{os.getppid()}-{order['name']}"
         os.mkdir(old, 0o700)
@@ -146,6 +150,13 @@ def enter_namespaces(order: dict[str, Any]) -> None:
     with stage("root"):
         call("umount2", ("/" + old).encode(), MNT_DETACH)
         os.rmdir("/" + old)
+
+
+def leave_network(order: dict[str, Any]) -> None:
+    """Unless the order says that there shall be one."""
+    if not order.get("network", True):
+        with stage("network namespace"):
+            call("unshare", CLONE_NEWNET)
 
 
 def mount_overlay(layers: int) -> None:
@@ -208,7 +219,10 @@ def mount_kernel_folders(old: str) -> None:
 
 def enter_chroot(order: dict[str, Any]) -> None:
     """Make the private copy in ``root`` this process's ``/``; nothing is mounted."""
+    leave_network(order)
     with stage("chroot"):
+        for inside in order.get("shared", {}):
+            os.makedirs(order["folder"] + "/root" + inside, exist_ok=True)
         os.chroot(os.path.join(order["folder"], "root"))
         os.chdir("/")
     with stage("/dev"):
@@ -437,6 +451,9 @@ def main(status: int) -> int:
         os.dup2(null, fd)
     code = keep(pid, commands, wakeup)
     kill_orphans()
+    if document["mode"] == "chroot":
+        for inside, outside in document.get("shared", {}).items():
+            shutil.copytree(document["folder"] + "/root" + inside, outside, symlinks=True, dirs_exist_ok=True)
     remove_tree(document["folder"])
     say(exited=code)
     return 0

@@ -106,21 +106,41 @@ class Sandbox:
             check_port(host, port)
         layers = unpack_image(store, image, reporter)
         order = make_order(image, environment, host, port, command)
-        refusals: dict[str, str] = {}
-        for way in choose_ways(os.geteuid() == 0, os.environ.get("LAYERFORGE_SANDBOX", "")):
-            failed = _try(store, way, layers, order, reporter)
-            if isinstance(failed, _Kept):
-                stop_signal = find_signal(image.config.config.stop_signal)
-                return SandboxContainer(failed, format_url(host, port), stop_signal)
-            stage, reason = failed
-            if stage in _FINAL_STAGES:
-                raise _explain(stage, reason, order)
-            refusals[way.name] = f"{stage}: {reason}"
-        raise EngineError(
-            "\n  ".join(("the image cannot be entered", *(f"{name}: {why}" for name, why in refusals.items()))),
-            hint="allow user namespaces (sysctl user.max_user_namespaces, kernel.unprivileged_userns_clone, "
-            "kernel.apparmor_restrict_unprivileged_userns), run as root, or install Docker or Podman",
-        )
+        stop_signal = find_signal(image.config.config.stop_signal)
+        return enter_layers(store, layers, order, reporter, url=format_url(host, port), stop_signal=stop_signal)
+
+
+def enter_layers(
+    store: Store,
+    layers: list[Path],
+    order: Mapping[str, Any],
+    reporter: Reporter,
+    *,
+    url: str = "",
+    stop_signal: int = signal.SIGTERM,
+) -> SandboxContainer:
+    """Start what ``order`` (:func:`make_order`) says in unpacked ``layers``, bottom first, in the best way there is.
+
+    The order may have more: ``network`` (false: none), and ``shared``, folders of this machine by their path inside,
+    which are empty and hold afterwards what was written there.
+
+    Raises:
+        EngineError: the image cannot be entered, or its command not started.
+    """
+    refusals: dict[str, str] = {}
+    for way in choose_ways(os.geteuid() == 0, os.environ.get("LAYERFORGE_SANDBOX", "")):
+        failed = _try(store, way, layers, order, reporter)
+        if isinstance(failed, _Kept):
+            return SandboxContainer(failed, url, stop_signal)
+        stage, reason = failed
+        if stage in _FINAL_STAGES:
+            raise _explain(stage, reason, order)
+        refusals[way.name] = f"{stage}: {reason}"
+    raise EngineError(
+        "\n  ".join(("the image cannot be entered", *(f"{name}: {why}" for name, why in refusals.items()))),
+        hint="allow user namespaces (sysctl user.max_user_namespaces, kernel.unprivileged_userns_clone, "
+        "kernel.apparmor_restrict_unprivileged_userns), run as root, or install Docker or Podman",
+    )
 
 
 def unpack_image(store: Store, image: Image, reporter: Reporter) -> list[Path]:

@@ -69,13 +69,16 @@ class Layer(msgspec.Struct, frozen=True):
     diff_id: Digest
 
 
+_NO_NAMES = {"", ".", ".."}
+
+
 def check_path(path: str) -> str:
     """``path`` itself, if it stays inside the root.
 
     Raises:
         LayerError: absolute, empty, with an empty, ``.`` or ``..`` component, or with a NUL.
     """
-    if not path or "\0" in path or any(part in {"", ".", ".."} for part in path.split("/")):
+    if not path or "\0" in path or not _NO_NAMES.isdisjoint(path.split("/")):
         raise LayerError(f"{path!r} cannot be a path in a layer")
     return path
 

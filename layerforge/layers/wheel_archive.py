@@ -31,6 +31,7 @@ WHOLE = 4 << 20
 _MOST_MEMBERS = 500_000
 _LOCAL = struct.Struct("<4sHHHHHIIIHH")
 _ENCRYPTED, _DESCRIPTOR, _PATCHED, _UTF8 = 0x1, 0x8, 0x20, 0x800
+_NO_NAMES = {"", ".", ".."}
 _FREE = 1 << 30  # archives that unpack to less are never called bombs
 _RATIO = 200  # ... and above it, compressed better than this is not software
 
@@ -187,9 +188,9 @@ class WheelArchive:
     def _check_entry(self, entry: zipfile.ZipInfo) -> None:
         name = entry.orig_filename
         parts = name.rstrip("/").split("/") if entry.is_dir() else name.split("/")
-        if name != entry.filename or "\0" in name or "\\" in name or any(part in {"", ".", ".."} for part in parts):
+        if name != entry.filename or "\0" in name or "\\" in name or not _NO_NAMES.isdisjoint(parts):
             raise self.error(f"{name!r} is not a name that a file in a wheel may have")
-        if any(len(part) > 255 or len(part.encode()) > 255 for part in parts):
+        if len(name.encode()) > 255 and any(len(part.encode()) > 255 for part in parts):
             raise self.error(f"{name[:60]!r}… is longer than a file name may be")
         if entry.flag_bits & (_ENCRYPTED | _PATCHED):
             raise self.error(f"{name} is encrypted or a patch")

@@ -9,12 +9,13 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Executor, ThreadPoolExecutor
 from contextlib import ExitStack
 
 import msgspec
 
 from layerforge.errors import LayerError
+from layerforge.layers.lanes import Lane
 from layerforge.layers.overlap import HINT, Identity, find_overlaps
 from layerforge.layers.step import Recipe, Workbench
 from layerforge.layers.tar import TarWriter
@@ -89,7 +90,7 @@ def _write(wheels: Sequence[WheelFile], prefix: Prefix, minor: str, tar: TarWrit
         compiler = stack.enter_context(ThreadPoolExecutor(1))
         bytecode = _compile_ahead(minor, entries, prefix, compiler, bench) if minor else iter(())
         for path in sorted(entries):
-            _write_entry(path, entries[path], tar)
+            _write_entry(path, entries[path], tar, bench.compressors)
         for path, data in bytecode:
             tar.file(path, data)
 
@@ -97,7 +98,7 @@ def _write(wheels: Sequence[WheelFile], prefix: Prefix, minor: str, tar: TarWrit
 # -- files -----------------------------------------------------------------------------------------------------
 
 
-def _write_entry(path: str, entry: Entry, tar: TarWriter) -> None:
+def _write_entry(path: str, entry: Entry, tar: TarWriter, threads: Executor) -> None:
     archive, member = entry.archive, entry.member
     if archive is None or member is None:
         tar.file(path, entry.data or b"", mode=entry.mode)
@@ -105,7 +106,7 @@ def _write_entry(path: str, entry: Entry, tar: TarWriter) -> None:
         stream = archive.stream(member)
         try:
             chunks = tar.spliced(path, stream, size=member.size, crc32=member.crc32, mode=entry.mode)
-            for _ in _verified(chunks, entry.record, member.name, entry.label):
+            for _ in _verified(chunks, entry.record, member.name, entry.label, threads):
                 pass
         except LayerError as error:
             raise error if error.where else archive.error(error.message) from error
@@ -114,19 +115,23 @@ def _write_entry(path: str, entry: Entry, tar: TarWriter) -> None:
         verify_content(data, entry.record, member.name, entry.label)
         tar.file(path, data, mode=entry.mode)
     else:
-        chunks = _verified(archive.stream_stored(member), entry.record, member.name, entry.label)
+        chunks = _verified(archive.stream_stored(member), entry.record, member.name, entry.label, threads)
         tar.file(path, chunks, size=member.size, mode=entry.mode)
 
 
-def _verified(chunks: Iterable[bytes], line: RecordLine | None, name: str, label: str) -> Iterator[bytes]:
-    """``chunks`` themselves; raises at the end when their hash is not RECORD's."""
+def _verified(
+    chunks: Iterable[bytes], line: RecordLine | None, name: str, label: str, threads: Executor
+) -> Iterator[bytes]:
+    """``chunks`` themselves, hashed in other threads; raises at the end when their hash is not RECORD's."""
     if line is None or not line.digest:
         yield from chunks
         return
     hasher = hashlib.new(line.algorithm)
+    lane = Lane(threads, hasher.update)
     for chunk in chunks:
-        hasher.update(chunk)
+        lane.put(chunk)
         yield chunk
+    lane.finish()
     verify_digest(hasher.digest(), line, name, label)
 
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import os
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from contextlib import suppress
 from urllib.parse import urlencode
 
@@ -67,6 +67,10 @@ class Registry:
         return self
 
     def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Close idle connections, and let other processes take up what is unfinished."""
         self._memory.close()
         self._session.close()
 
@@ -204,6 +208,19 @@ class Registry:
             return self._retry.repeat(once, lambda: feed.acknowledged)
         finally:
             feed.close()
+
+    def push_stream(
+        self, size: int, pieces: Callable[[], Iterator[bytes | memoryview]], digest: Callable[[], Digest]
+    ) -> bool:
+        """Send a blob of ``size`` bytes whose ``digest`` is known once it has been sent. Nothing is tried twice.
+
+        False when the registry, or the user's settings, want it in chunks; nothing has been sent then.
+
+        Raises:
+            RegistryError: the registry refused, or could not be reached.
+            LayerforgeError: of ``pieces``.
+        """
+        return self._uploads.stream(size, pieces, digest)
 
     def _check_size(self, descriptor: Descriptor) -> None:
         most = self._memory.profile.most_blob

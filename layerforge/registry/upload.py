@@ -7,7 +7,7 @@ the registry reports, never at one that is guessed: a PATCH whose answer was los
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import suppress
 from urllib.parse import quote
 
@@ -48,6 +48,41 @@ class Uploads:
             SourceError: the bytes could not be read, or are not the ones described.
         """
         _Upload(self, descriptor, feed, task).run()
+
+    def stream(
+        self, size: int, pieces: Callable[[], Iterator[bytes | memoryview]], digest: Callable[[], Digest]
+    ) -> bool:
+        """One PATCH with the whole blob, and a PUT once its digest is known; False when it must come in chunks."""
+        profile = self.memory.profile
+        if not profile.chunks or profile.most_chunk or size > (profile.most_blob or size):
+            return False
+        begun = self.session.exchange("POST", f"{self.root}/blobs/uploads/", self.scope, body=_EMPTY)
+        if begun.status != 202:
+            raise self.session.refuse(begun, self.scope)
+        location = self.session.locate(begun)
+        if self.choose_chunk(size, begun):
+            self.give_up(location)
+            return False
+
+        def checked() -> Iterator[bytes | memoryview]:
+            for piece in pieces():
+                self.session.retry.check()
+                yield piece
+
+        try:
+            headers = {**_OCTETS, "Content-Range": f"0-{size - 1}"}
+            answer = self.session.exchange("PATCH", location, self.scope, headers, Body(size, checked))
+            if answer.status not in _STORED:
+                raise self.session.refuse(answer, self.scope, size)
+            location = self.session.locate(answer) if answer.headers.get("location") else location
+            ended = self.session.exchange("PUT", _name_digest(location, digest()), self.scope, _OCTETS, _EMPTY)
+            if ended.status not in _STORED:
+                raise self.session.refuse(ended, self.scope)
+            compare_digests(ended, digest())
+        except BaseException:
+            self.give_up(location)
+            raise
+        return True
 
     def learn(self, size: int) -> bool:
         """A body of ``size`` bytes was too large; whether something smaller can be tried."""
@@ -128,7 +163,7 @@ class _Upload:
             step = self._chunk or self._uploads.memory.profile.most_chunk or self._blob.size
             while self.offset < self._blob.size:
                 self._patch(min(self.offset + step, self._blob.size))
-        url = f"{self.location}{'&' if '?' in self.location else '?'}digest={quote(self._blob.digest, safe='')}"
+        url = _name_digest(self.location, self._blob.digest)
         body = self._body(0, self._blob.size) if whole else _EMPTY
         answer = self._session.exchange("PUT", url, self._scope, _OCTETS, body)
         if answer.status not in _STORED:
@@ -191,6 +226,11 @@ class _Upload:
         self._sessions.forget(self._blob.digest)
         if self.location and not isinstance(error, RegistryError):
             self._uploads.give_up(self.location)  # the registry does not know yet that no more will come
+
+
+def _name_digest(location: str, digest: Digest) -> str:
+    """The URL that ends an upload."""
+    return f"{location}{'&' if '?' in location else '?'}digest={quote(digest, safe='')}"
 
 
 def read_range(text: str) -> int | None:

@@ -68,6 +68,10 @@ def publish_wheels(
             if not url.startswith(FILES):
                 url = _find_path(wheel.url) or _compute_path(wheel, store, reporter)
             wheel = _with_url(wheel, url)
+        source = wheel.source
+        if source is not None and source.kind == "sdist" and _host(source.url) in mirrors - named:
+            url = _find_path(source.url) or source.url
+            wheel = msgspec.structs.replace(wheel, source=msgspec.structs.replace(source, url=url))
         published.append(wheel)
     return tuple(published)
 

@@ -26,7 +26,7 @@ class Order(msgspec.Struct, frozen=True):
 class Builder(Protocol):
     """Builds wheels for one target. What was built once is in the store."""
 
-    def pin(self, origin: Origin, name: str, hashes: tuple[str, ...], where: str) -> LockedSource:
+    def pin(self, origin: Origin, hashes: tuple[str, ...], where: str) -> LockedSource:
         """What ``origin`` is now: a branch's commit, an archive's digest.
 
         Raises:

@@ -6,6 +6,7 @@ What an index has only as a source archive, and what is taken from repositories 
 from __future__ import annotations
 
 import hashlib
+import os
 import re
 import tempfile
 from collections.abc import Iterable, Mapping, Sequence
@@ -24,8 +25,9 @@ from layerforge.requirements import PROVIDED, RequirementLine, Requirements
 from layerforge.sources.builder import Builder, Order
 from layerforge.sources.compile import Metadata, Question, compile_requirements
 from layerforge.sources.http import open_url, redact, without_user
-from layerforge.sources.local import lock_local_wheel, read_metadata
+from layerforge.sources.local import digest_file_of, lock_local_wheel, read_metadata
 from layerforge.sources.tags import Target, choose_wheel
+from layerforge.sources.uv import expand
 
 _CHUNK = 1 << 18
 
@@ -136,7 +138,7 @@ class _Asker:
         if self._builder is None:
             raise ResolveError(f"{line.text} would have to be built", where=line.where)
         before = self._find_pinned(line)
-        source = before or self._builder.pin(line.origin, line.name, line.hashes, line.where)
+        source = before or self._builder.pin(line.origin, line.hashes, line.where)
         wheel = self._builder.build(Order(source, line.name, line.settings, line.where))
         if line.name and wheel.name != line.name:
             message = f"this is {wheel.name} {wheel.version}, not {line.name}"
@@ -177,7 +179,7 @@ class _Asker:
         assert self._builder is not None
         if not sdist.url or urlsplit(sdist.url).scheme not in ("http", "https"):
             path = self._find_in_project(sdist.path or sdist.url or "")
-            size, digest = _measure_file(self._project / path)
+            digest, size = digest_file_of(self._project, path)
             source = LockedSource("sdist", path=path, size=size, digest=digest)
         else:
             digest_, size_ = sdist.hashes.get("sha256", ""), sdist.size
@@ -274,13 +276,6 @@ def _parse_digest(digest: str, url: str) -> Digest:
         raise SourceError(f"the index gave {digest!r} as its sha256", where=redact(url)) from error
 
 
-def _measure_file(path: Path) -> tuple[int, Digest]:
-    from layerforge.store import digest_file
-
-    digest, size = digest_file(path)
-    return size, digest
-
-
 def _measure_url(url: str) -> int:
     """The size in bytes of what is at ``url``, for indexes that do not say."""
     with open_url(url) as response:
@@ -288,6 +283,16 @@ def _measure_url(url: str) -> int:
     if not size.isdecimal():
         raise SourceError("the index does not say how large this file is", where=redact(url))
     return int(size)
+
+
+def measure(url: str) -> tuple[Digest, int]:
+    """Digest and size in bytes of what is at ``url``, which may hold ``${NAME}``.
+
+    Raises:
+        SourceError: it cannot be had.
+    """
+    digest, size = _hash_url(expand(url, os.environ))
+    return Digest.from_hex(digest), size
 
 
 def _hash_url(url: str) -> tuple[str, int]:

@@ -59,20 +59,30 @@ def find_local_wheel(store: Store, project: Path, wheel: LockedWheel) -> Path:
         SourceError: the wheel is gone.
         VerificationError: it is not the one in the lock.
     """
-    path = store.material_path(wheel.digest)
-    if path.exists():
-        return path
+    return find_local_file(store, project, wheel.path, wheel.digest, wheel.size)
+
+
+def find_local_file(store: Store, project: Path, path: str, digest: Digest, size: int) -> Path:
+    """The store's copy of the file at ``path`` of the project.
+
+    Raises:
+        SourceError: the file is gone.
+        VerificationError: it has another digest or size.
+    """
+    place = store.material_path(digest)
+    if place.exists():
+        return place
     try:
-        with (project / wheel.path).open("rb") as file, store.write_blob() as blob:
-            reader = VerifiedReader(file, wheel.digest, wheel.size, what=wheel.path)
+        with (project / path).open("rb") as file, store.write_blob() as blob:
+            reader = VerifiedReader(file, digest, size, what=path)
             while chunk := reader.read(_CHUNK):
                 blob.write(chunk)
-            return blob.commit(wheel.digest, folder="materials")
+            return blob.commit(digest, folder="materials")
     except VerificationError as error:
         error.hint = "lock again, if it was replaced on purpose: `layerforge lock`"
         raise
     except OSError as error:
-        raise SourceError(f"cannot be read: {error.strerror}", where=wheel.path, hint="put it back") from error
+        raise SourceError(f"cannot be read: {error.strerror}", where=path, hint="put it back") from error
 
 
 def read_metadata(path: Path, filename: str) -> Metadata:
@@ -117,9 +127,10 @@ def digest_local(project: Path, requirements: Requirements) -> tuple[tuple[str, 
     found: dict[str, Digest] = {}
     for path in requirements.local_paths:
         place = project / path
-        if place.is_dir():
-            names = _list_archives(place) if path in links else _list_source(place, only=path in editable)
-            found[path] = Digest.of(encode([(name, _digest(place / name)[0]) for name in names]))
+        if path in links:
+            found[path] = Digest.of(encode([(name, _digest(place / name)[0]) for name in _list_archives(place)]))
+        elif place.is_dir():
+            found[path] = digest_folder(place, editable=path in editable)
         else:
             found[path] = _digest(place)[0]
     return tuple(sorted(found.items()))
@@ -129,10 +140,23 @@ def _list_archives(folder: Path) -> list[str]:
     return sorted(entry.name for entry in os.scandir(folder) if entry.name.endswith(_FILES) and entry.is_file())
 
 
-def _list_source(folder: Path, *, only: bool) -> list[str]:
-    if only:
-        return [name for name in _DEFINITIONS if (folder / name).is_file()]
-    return list_source_files(folder)
+def digest_folder(folder: Path, *, editable: bool) -> Digest:
+    """What decides the wheel that the package in ``folder`` gives; of an ``editable`` one, its code does not.
+
+    Raises:
+        SourceError: a file cannot be read.
+    """
+    names = [name for name in _DEFINITIONS if (folder / name).is_file()] if editable else list_source_files(folder)
+    return Digest.of(encode([(name, _digest(folder / name)[0]) for name in names if (folder / name).is_file()]))
+
+
+def digest_file_of(project: Path, path: str) -> tuple[Digest, int]:
+    """Digest and size in bytes of a file of the project.
+
+    Raises:
+        SourceError: it cannot be read.
+    """
+    return _digest(project / path)
 
 
 def list_source_files(folder: Path) -> list[str]:

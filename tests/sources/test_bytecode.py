@@ -20,7 +20,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from layerforge.sources.interpreters import bytecode_program, worker
-from layerforge.sources.interpreters.worker import Program, compile_chunks
+from layerforge.sources.interpreters.worker import Program, Work, compile_chunks
 
 Sources = list[tuple[str, bytes]]
 
@@ -75,7 +75,9 @@ class Third:
 
 
 def _compile(program: Program, sources: Sources) -> dict[str, bytes | None]:
-    (compiled,) = compile_chunks(program, [sources])
+    work = Work([sources])
+    compile_chunks(program, work)
+    (compiled,) = work.compiled
     return {path: code for (path, _), code in zip(sources, compiled, strict=True)}
 
 

@@ -13,6 +13,7 @@ import tarfile
 import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -281,3 +282,23 @@ def test_ctrl_c_ends_at_once_and_leaves_nothing_behind(
     assert time.monotonic() - started < 10
     assert "Traceback" not in stderr
     assert not list((home / "tmp").glob("*/*"))
+
+
+def test_training_and_concurrency_are_told_to_the_server(
+    forge: Forge, locked: Callable[[str], Path], tmp_path: Path
+) -> None:
+    folder = tmp_path / "hello"
+    shutil.copytree(locked("hello"), folder)
+    (folder / "train.py").write_text("def train(steps: int) -> str:\n    return 'x' * steps\n")
+    with (folder / "cog.yaml").open("a") as file:
+        file.write('train: "train.py:train"\nconcurrency:\n  max: 4\n')
+    layout = tmp_path / "layout"
+    forge.ok("build", folder, "--output", f"dir:{layout}")
+    index = json.loads((layout / "index.json").read_bytes())
+
+    def read(descriptor: dict[str, str]) -> Any:
+        return json.loads((layout / "blobs" / descriptor["digest"].replace(":", "/")).read_bytes())
+
+    container = read(read(index["manifests"][0])["config"])["config"]
+    assert {"COG_TRAIN_TYPE_STUB=train.py:train", "COG_MAX_CONCURRENCY=4"} <= set(container["Env"])
+    assert "/trainings" in json.loads(container["Labels"]["run.cog.openapi_schema"])["paths"]
