@@ -65,7 +65,14 @@ def _find_mirror() -> str:
 
 def prepare_wheels(cache: Path) -> Path:
     """A folder with the wheels of the model and of the runtime."""
-    folder = cache / f"wheels-python{PYTHON}-{platform.machine()}"
+    files = ("fixtures/digits/requirements.txt", "runtime/requirements.txt")
+    options = [word for name in files for word in ("--requirement", str(ROOT / name))]
+    return download_wheels(cache / "wheels", options)
+
+
+def download_wheels(prefix: Path, requirements: list[str]) -> Path:
+    """A folder, whose name begins with ``prefix``, with the wheels of ``requirements`` (arguments for pip)."""
+    folder = prefix.with_name(f"{prefix.name}-python{PYTHON}-{platform.machine()}")
     if folder.exists():
         return folder
     unfinished = folder.with_suffix(".part")
@@ -74,9 +81,7 @@ def prepare_wheels(cache: Path) -> Path:
     command += ["--implementation=cp", f"--python-version={PYTHON}"]
     command += [f"--platform=manylinux_{version}_{platform.machine()}" for version in _GLIBC]
     command += [f"--platform=manylinux2014_{platform.machine()}"]
-    for requirements in ("fixtures/digits/requirements.txt", "runtime/requirements.txt"):
-        command += ["--requirement", str(ROOT / requirements)]
-    _run(command)
+    _run([*command, *requirements])
     return unfinished.replace(folder)
 
 

@@ -80,10 +80,8 @@ class DockerSide:
         return self.engine.measure(build, ["push", self.image])
 
 
-def prepare_docker(
-    engine: Engine, registry: Registry, context: Path, project: Project, *, wheels: Path, base: Path
-) -> DockerSide:
-    """A Docker side that has built nothing yet; its base is in the engine and, under another name, in the registry."""
+def import_base(engine: Engine, registry: Registry, base: Path) -> None:
+    """Forget what was built, and bring the base into the engine and, under another name, into the registry."""
     engine.call("builder", "prune", "--all", "--force")
     engine.call("image", "prune", "--all", "--force")
     environment = "PATH=/usr/local/bin:/usr/local/sbin:/usr/sbin:/usr/bin:/sbin:/bin"
@@ -91,6 +89,13 @@ def prepare_docker(
     pushed_base = f"{registry.address}/base:latest"
     engine.call("tag", BASE, pushed_base)
     engine.call("push", pushed_base)
+
+
+def prepare_docker(
+    engine: Engine, registry: Registry, context: Path, project: Project, *, wheels: Path, base: Path
+) -> DockerSide:
+    """A Docker side that has built nothing yet; its base is in the engine and, under another name, in the registry."""
+    import_base(engine, registry, base)
     shutil.copytree(wheels, context / "wheels")
     ignored = shutil.ignore_patterns("__pycache__")
     shutil.copytree(ROOT / "runtime", context / "runtime", ignore=ignored)
@@ -106,18 +111,24 @@ class LayerforgeSide:
     home: Path
     project: Project
     log: Path
+    options: tuple[str, ...] = ()
 
     @property
     def image(self) -> str:
         return f"{self.registry.address}/model:latest"
+
+    @property
+    def env(self) -> dict[str, str]:
+        """What the command line is called with."""
+        return _layerforge_env(self.home)
 
     def build_and_push(self) -> Measurement:
         return self.build(self.project.folder, self.image)
 
     def build(self, folder: Path, image: str) -> Measurement:
         """Build the model in ``folder`` and push it as ``image``."""
-        command = [str(LAYERFORGE), "build", str(folder), "--push", "-t", image]
-        return measure(command, _layerforge_env(self.home), self.log)
+        command = [str(LAYERFORGE), "build", str(folder), "--push", "-t", image, *self.options]
+        return measure(command, self.env, self.log)
 
 
 def _layerforge_env(home: Path) -> dict[str, str]:
