@@ -25,11 +25,11 @@ from benchmarks.sides import BASE, LayerforgeSide, copy_downloads, import_base, 
 
 PACKAGES = ("numpy", "scipy", "pandas", "scikit-learn")
 IMPORTS = "import scipy.stats, sklearn.linear_model, pandas"
-MANY = (
-    "requests urllib3 idna certifi charset-normalizer click rich pygments markdown-it-py mdurl jinja2 markupsafe "
-    "packaging filelock fsspec pyyaml tqdm typing-extensions attrs six python-dateutil pytz platformdirs httpx httpcore "
-    "h11 anyio sympy mpmath networkx joblib threadpoolctl regex psutil tomli wcwidth more-itertools tabulate colorama toml"
-).split()
+FORTY = """
+requests urllib3 idna certifi charset-normalizer click rich pygments markdown-it-py mdurl jinja2 markupsafe packaging
+filelock fsspec pyyaml tqdm typing-extensions attrs six python-dateutil pytz platformdirs httpx httpcore h11 anyio
+sympy mpmath networkx joblib threadpoolctl regex psutil tomli wcwidth more-itertools tabulate colorama toml
+"""
 ADDED = "humanize"
 
 DOCKERFILE = f"""\
@@ -68,7 +68,7 @@ class Comparison:
         self.warm = scratch / "warm"
         self.hello = write_model(scratch / "hello", [])
         self.model = write_model(scratch / "model", self.pins)
-        self.many = write_model(scratch / "many", [*MANY])
+        self.many = write_model(scratch / "many", FORTY.split())
         warm_layerforge(self.warm, [self.hello.folder, self.model.folder, self.many.folder], self.log)
         self.times: dict[str, list[Measurement]] = {}
 
@@ -105,11 +105,11 @@ class Comparison:
             self._measure_addition(side)
 
     def _measure_addition(self, side: LayerforgeSide) -> None:
-        require(self.many, [*MANY])
+        require(self.many, FORTY.split())
         image = f"{side.registry.address}/many:latest"
         full = LayerforgeSide(side.registry, side.home, self.many, self.log)
         full.build(self.many.folder, image)
-        require(self.many, [*MANY, ADDED])
+        require(self.many, [*FORTY.split(), ADDED])
         command = [str(Path(sys.executable).parent / "layerforge"), "lock", str(self.many.folder)]
         subprocess.run(command, check=True, capture_output=True, env=full.env)
         self._note("layerforge, one small package added to forty", lambda: full.build(self.many.folder, image))
