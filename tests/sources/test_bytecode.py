@@ -68,6 +68,7 @@ def second(x, *, key=1.5):
     return lambda: (first, ..., "é", "\\udcff", "", b"", (), frozenset, -7, 2**70)
 class Third:
     first = second = "no name {number}"
+    fourth = "{{", "%", "{{", "\xa0", "", "no name {number}"
 '''.encode(),
     )
     for number in range(12)
@@ -106,7 +107,7 @@ import sys, runpy, marshal
 import argparse, asyncio, email.parser, http.client, logging, unittest, xml.dom.minidom
 sys.path.insert(0, sys.argv[1])
 import bytecode_program
-kept = []
+kept = [sys.intern(chr(number)) for number in range(256)] + [sys.intern("")]
 def keep(*arguments, compile=compile, **options):
     kept.append(compile(*arguments, **options))
     return compile(*arguments, **options)

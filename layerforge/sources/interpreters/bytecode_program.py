@@ -25,6 +25,8 @@ if TYPE_CHECKING:
     from typing import Any
 
 _MAGIC = int.from_bytes(MAGIC_NUMBER, "little")
+# Strings of one character exist once in a process, and before 3.13 are interned or not by what it happened to do.
+_CHARACTERS = [sys.intern(text) for text in ("", *map(chr, range(256)))]
 _UNSORTED = sys.version_info < (3, 11)  # frozensets are written in the order of their table, which varies
 _SLICES = sys.version_info >= (3, 14)  # slices are constants, and unknown to version 2
 
