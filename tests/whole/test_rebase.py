@@ -170,3 +170,23 @@ def test_an_image_without_a_record_is_refused_and_stays(made: Made, fresh: Forge
     assert "hint:" in result.stderr
     with Registry(reference) as repository:
         assert repository.get_manifest("stripped")[0].digest == descriptor.digest
+
+
+def test_an_image_upon_another_follows_its_tag(made: Made, fresh: Forge, registry: str, tmp_path: Path) -> None:
+    fresh.ok("rebase", f"{registry}/{made.name}", "-t", f"{registry}/team/old:new")
+
+    def point_base_at(tag: str) -> None:
+        with Registry(parse_reference(f"{registry}/team/old")) as repository:
+            repository.push_manifest("base", *repository.get_manifest(tag))
+
+    model = tmp_path / "upon"
+    shutil.copytree(ROOT / "fixtures/hello", model, ignore=shutil.ignore_patterns("pylock*"))
+    (model / "cog.yaml").write_text(
+        f'build:\n  python_version: "3.11"\nlayerforge:\n  base: {registry}/team/old:base\nrun: "run.py:Runner"\n'
+    )
+    point_base_at("v1")
+    fresh.ok("build", model, "--push", "-t", f"{registry}/team/upon:v1")
+    point_base_at("new")
+    digest = fresh.ok("rebase", f"{registry}/team/upon:v1")
+    (model / "pylock.layerforge.toml").unlink()
+    assert digest == fresh.ok("build", model)
