@@ -89,6 +89,7 @@ class Predicting:
             stream = self._streams.open(prediction)
         if streaming:
             self._background(started)
+            await asyncio.sleep(0)  # the worker gets it before the answer is begun
             await self._stream(stream, headers, protocol, cancel=True)
         elif _prefers_async(headers):
             self._background(started)

@@ -130,8 +130,11 @@ def _compile(schema: dict[str, Any], schemas: dict[str, Any]) -> Check:
     checks += [_compile(each, schemas) for each in schema.get("allOf", ())]
     is_kind = _TYPES.get(kind, lambda _: True)
     allowed = schema.get("enum")
+    nullable = schema.get("nullable") is True
 
     def check(value: Any, path: Path) -> Iterator[Fault]:
+        if value is None and nullable:
+            return
         if allowed is not None and not _in(value, allowed):
             yield path, f"{_show(value)} is not one of {_show(allowed)}"
         if not is_kind(value):

@@ -103,7 +103,8 @@ def test_numbers_are_told_apart_as_in_json(server: Server) -> None:
     assert server.output(prompt="ab", value="x").endswith("str")
     assert server.output(prompt="ab").endswith("NoneType")
     assert server.request("POST", "/predictions", {"input": {"prompt": "ab", "count": True}}).status == 422
-    assert server.request("POST", "/predictions", {"input": {"prompt": "ab", "value": None}}).status == 422
+    assert server.request("POST", "/predictions", {"input": {"prompt": "ab", "flag": None}}).status == 422
+    assert server.output(prompt="ab", value=None).endswith("NoneType")
 
 
 @pytest.mark.parametrize(
