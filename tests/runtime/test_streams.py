@@ -172,6 +172,7 @@ class Told:
 
     id = "x"
     status = "processing"
+    attachments = None
 
     def snapshot(self) -> bytes:
         return b"{}"
