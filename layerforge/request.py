@@ -14,7 +14,7 @@ from layerforge.errors import ConfigError, Problem
 from layerforge.lock import Wanted
 from layerforge.oci import Digest, Platform
 from layerforge.progress import Reporter
-from layerforge.requirements import Requirements, parse_packages, parse_requirements
+from layerforge.requirements import Requirements, parse_packages, parse_project, parse_requirements
 from layerforge.runtime_files import runtime_requirements, runtime_root
 from layerforge.sources.local import digest_local
 
@@ -133,7 +133,10 @@ class ProjectFolder:
 
 
 def _read_packages(config: Config, files: ProjectFolder) -> Requirements:
-    name = config.python_requirements
+    name, chosen = config.python_requirements, config.settings.packages
+    if chosen.file:
+        named = (config.path, config.lines.get("layerforge.packages", 0))
+        return parse_project(chosen.file, chosen.extras, chosen.groups, files, named)
     if not name:
         return parse_packages(((entry.text, entry.line) for entry in config.python_packages), config.path, files)
     try:

@@ -17,6 +17,7 @@ from layerforge.config.names import (
     parse_python_version,
     parse_target,
 )
+from layerforge.config.packages import read_packages
 from layerforge.config.values import Command, Concurrency, Config, Entry, Mount, PythonVersion, Settings, Target
 from layerforge.config.weights import read_weights
 from layerforge.errors import ConfigError, InvalidReference
@@ -26,7 +27,10 @@ _BUILD_KEYS = (
     "pre_install", "sdk_version",
 )  # fmt: skip
 _TOP_KEYS = ("image", "model", "predict", "train", "concurrency", "environment", "weights", "layerforge")
-_SETTING_KEYS = ("base", "python", "platforms", "compression", "bytecode", "max_layers", "ignore", "build_network")
+_SETTING_KEYS = (
+    "base", "python", "platforms", "compression", "bytecode", "max_layers", "ignore", "build_network",
+    "packages",
+)  # fmt: skip
 
 _RETIRED_BUILD = {
     "python_extra_index_urls": "write `--extra-index-url URL` lines into the file that python_requirements names",
@@ -83,6 +87,10 @@ def _read_top(top: Section, findings: Findings) -> Config:
         findings.refuse(top.line_of("weights"), "weights: need model, the repository they are pushed to", hint)
     settings = _read_settings(top, findings)
     python_version, requirements, packages = _read_python(build, findings)
+    if settings.packages.file and (requirements or packages):
+        key = "python_requirements" if requirements else "python_packages"
+        message = f"build.{key}: cannot stand beside layerforge.packages, which names {settings.packages.file}"
+        findings.refuse(build.line_of(key), message, "keep one of the two")
     system_packages = build.entries("system_packages", example="ffmpeg")
     pre_install = build.entries("pre_install", example="echo hello")
     if pre_install:
@@ -281,6 +289,7 @@ def _read_settings(top: Section, findings: Findings) -> Settings:
         findings.refuse(section.line_of("max_layers"), message, "container engines stop at about 127 layers")
     ignore = section.entries("ignore", example='"data/**"')
     build_network = section.boolean("build_network")
+    packages = read_packages(section, findings)
     section.finish()
     return Settings(
         base=base,
@@ -291,4 +300,5 @@ def _read_settings(top: Section, findings: Findings) -> Settings:
         max_layers=max_layers or 0,
         ignore=ignore,
         build_network=build_network,
+        packages=packages,
     )

@@ -86,6 +86,14 @@ class Weight(msgspec.Struct, frozen=True):
     line: int
 
 
+class PackageFile(msgspec.Struct, frozen=True):
+    """A ``pyproject.toml`` or ``uv.lock`` with the extras and dependency groups to take; no file: not given."""
+
+    file: str = ""
+    extras: tuple[str, ...] = ()
+    groups: tuple[str, ...] = ()
+
+
 class Settings(msgspec.Struct, frozen=True):
     """Layerforge's own settings, the ``layerforge:`` block. Empty means not given."""
 
@@ -97,6 +105,7 @@ class Settings(msgspec.Struct, frozen=True):
     max_layers: int = 0
     ignore: tuple[Entry, ...] = ()
     build_network: bool = False
+    packages: PackageFile = PackageFile()
 
 
 class Config(msgspec.Struct, frozen=True):

@@ -215,7 +215,7 @@ class SourceBuilder:
             shutil.rmtree(folder / ".git")
             return folder
         if source.kind == "folder":
-            copy_folder(room.project / source.path, folder)
+            copy_folder(room.project / source.path, folder, weights=not source.editable)
             return folder
         assert source.digest is not None
         name = (source.path or source.url).rpartition("/")[2]

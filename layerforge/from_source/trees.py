@@ -10,6 +10,7 @@ from pathlib import Path
 
 from layerforge.errors import SourceError
 from layerforge.layers.headers import EPOCH
+from layerforge.project import is_weight
 from layerforge.sources.local import list_source_files
 
 _LARGEST = 8 << 30
@@ -34,8 +35,10 @@ def unpack_archive(archive: Path, name: str, folder: Path) -> Path:
     return inside[0] if len(inside) == 1 and inside[0].is_dir() else folder
 
 
-def copy_folder(source: Path, target: Path) -> None:
+def copy_folder(source: Path, target: Path, *, weights: bool = True) -> None:
     """Copy the files of a package's source, without version control, caches and what was built before.
+
+    Without ``weights`` what looks like a model's weights stays away, too.
 
     Raises:
         SourceError: one cannot be read.
@@ -43,6 +46,8 @@ def copy_folder(source: Path, target: Path) -> None:
     try:
         for name in list_source_files(source):
             place = target / name
+            if not weights and is_weight(name, (source / name).lstat().st_size):
+                continue
             place.parent.mkdir(parents=True, exist_ok=True)
             shutil.copyfile(source / name, place, follow_symlinks=(source / name).exists())
             if not place.is_symlink():

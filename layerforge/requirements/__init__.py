@@ -4,6 +4,7 @@ Source: https://pip.pypa.io/en/stable/reference/requirements-file-format/, and C
 in ``python_packages`` (pip's options may be part of an entry there).
 """
 
+from layerforge.requirements.pyproject import parse_project
 from layerforge.requirements.reader import ProjectFiles, parse_packages, parse_requirements
 from layerforge.requirements.values import PROVIDED, Origin, RequirementLine, Requirements, normalise_name
 
@@ -15,5 +16,6 @@ __all__ = [
     "Requirements",
     "normalise_name",
     "parse_packages",
+    "parse_project",
     "parse_requirements",
 ]

@@ -103,7 +103,8 @@ class Requirements(msgspec.Struct, frozen=True):
         """Files and folders of the project that the answer depends on."""
         places = [line.origin.path for line in self.lines if line.origin is not None and line.origin.path]
         links = [link for link in self.find_links if "://" not in link]
-        return tuple(dict.fromkeys((*places, *links, *filter(None, [self.frozen]))))
+        beside = [self.frozen, self.frozen.removesuffix("uv.lock") + "pyproject.toml"] if self.frozen else []
+        return tuple(dict.fromkeys((*places, *links, *beside)))
 
     @property
     def identity(self) -> tuple[str, ...]:

@@ -21,9 +21,11 @@ from layerforge.errors import ImageError, LayerforgeError, ResolveError, SourceE
 from layerforge.lock import LockedSource, LockedWheel
 from layerforge.oci import Digest
 from layerforge.progress import Reporter
-from layerforge.requirements import PROVIDED, RequirementLine, Requirements
+from layerforge.requirements import PROVIDED, Origin, RequirementLine, Requirements
+from layerforge.requirements.places import describe
 from layerforge.sources.builder import Builder, Order
 from layerforge.sources.compile import Metadata, Question, compile_requirements
+from layerforge.sources.export import export_lock
 from layerforge.sources.http import open_url, redact, without_user
 from layerforge.sources.local import digest_file_of, lock_local_wheel, read_metadata
 from layerforge.sources.tags import Target, choose_wheel
@@ -82,6 +84,8 @@ class _Asker:
         self._builder = builder
 
     def lock(self) -> list[LockedWheel]:
+        if self._requirements.frozen:
+            return self._lock_frozen()
         given = self._provide_origins()
         with tempfile.TemporaryDirectory(prefix="layerforge-wheels-") as name:
             found = self._resolve(given, Path(name))
@@ -89,6 +93,42 @@ class _Asker:
         ranks = self._target.rank_tags()
         chosen = (by_name.get(package.name) or self._choose(package, ranks) for package in found.packages)
         return list(chosen)
+
+    def _lock_frozen(self) -> list[LockedWheel]:
+        """What a lock of uv's says, as far as it is for this target."""
+        found = export_lock(self._requirements, self._target, self._project)
+        ranks = self._target.rank_tags()
+        chosen = []
+        for package in found.packages:
+            if package.name in PROVIDED:
+                self._reporter.note(f"{self._requirements.frozen}: {package.name} left out: the image has its own")
+            elif (origin := self._find_place(package)) is not None:
+                text = describe(package.name, (), origin, "")
+                line = RequirementLine(text, package.name, (), self._requirements.frozen, 0, origin=origin)
+                chosen.append(self._provide(line))
+            else:
+                chosen.append(self._choose(package, ranks))
+        return chosen
+
+    def _find_place(self, package: Package) -> Origin | None:
+        """Where a package of a lock of uv's is to be taken from, if not from an index or from a wheel's URL."""
+        beside = self._requirements.frozen
+        if package.vcs is not None:
+            vcs = package.vcs
+            return Origin("git", vcs.url or "", reference=vcs.commit_id, subdirectory=vcs.subdirectory or "")
+        if package.directory is not None:
+            path = self._find_beside(beside, package.directory.path)
+            return Origin("folder", path=path, editable=bool(package.directory.editable))
+        archive = package.archive
+        if archive is None or (archive.url and urlsplit(archive.url).path.endswith(".whl")):
+            return None
+        path = self._find_beside(beside, archive.path) if archive.path else ""
+        kind = "wheel" if path.endswith(".whl") else "archive"
+        return Origin(kind, archive.url or "", path, subdirectory=archive.subdirectory or "")
+
+    def _find_beside(self, beside: str, place: str) -> str:
+        path = Path(place) if place.startswith("/") else (self._project / beside).parent / place
+        return self._find_in_project(os.path.normpath(path.absolute()))
 
     def _resolve(self, given: Mapping[str, LockedWheel], folder: Path) -> Pylock:
         target = self._target

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import zipfile
+from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -123,9 +124,14 @@ def digest_local(project: Path, requirements: Requirements) -> tuple[tuple[str, 
         SourceError: one of them cannot be read.
     """
     editable = {line.origin.path for line in requirements.lines if line.origin is not None and line.origin.editable}
+    paths = list(requirements.local_paths)
+    if requirements.frozen:
+        for path, is_editable in _list_frozen(project, requirements.frozen):
+            paths.append(path)
+            editable |= {path} if is_editable else set()
     links = set(requirements.find_links)
     found: dict[str, Digest] = {}
-    for path in requirements.local_paths:
+    for path in paths:
         place = project / path
         if path in links:
             found[path] = Digest.of(encode([(name, _digest(place / name)[0]) for name in _list_archives(place)]))
@@ -134,6 +140,22 @@ def digest_local(project: Path, requirements: Requirements) -> tuple[tuple[str, 
         else:
             found[path] = _digest(place)[0]
     return tuple(sorted(found.items()))
+
+
+def _list_frozen(project: Path, lock: str) -> Iterator[tuple[str, bool]]:
+    """The files and folders of the project that a lock of uv's takes packages from, and which are editable."""
+    import tomli  # few projects have such a lock
+
+    try:
+        packages = tomli.loads((project / lock).read_text("utf-8")).get("package", [])
+    except (OSError, UnicodeDecodeError, tomli.TOMLDecodeError) as error:
+        raise SourceError(f"cannot be read: {error}", where=lock, hint="run `uv lock`") from error
+    for package in packages:
+        for kind in ("editable", "directory", "path"):
+            place = package.get("source", {}).get(kind)
+            path = Path(os.path.normpath((project / lock).parent / place)) if isinstance(place, str) else None
+            if path is not None and path.is_relative_to(project) and path.exists():
+                yield path.relative_to(project).as_posix(), kind == "editable"
 
 
 def _list_archives(folder: Path) -> list[str]:
