@@ -136,9 +136,25 @@ def _check_name(key: str) -> None:
     segments = key.split(".")
     if len(segments) > 4:
         raise ValueError(f"metric name must have at most 4 dot-separated segments (got {len(segments)})")
+    if not segments[0]:
+        raise ValueError("metric name must not start with a dot")
+    if not segments[-1]:
+        raise ValueError("metric name must not end with a dot")
+    if "" in segments:
+        raise ValueError("metric name must not contain empty segments (consecutive dots)")
     for segment in segments:
-        if not _SEGMENT.fullmatch(segment):
-            raise ValueError(
-                f"metric name segment {segment!r} must start with a letter and go on with letters, digits and "
-                "single underscores"
-            )
+        if problem := _find_problem(segment):
+            raise ValueError(f"metric name segment {segment!r} {problem}")
+
+
+def _find_problem(segment: str) -> str:
+    if _SEGMENT.fullmatch(segment):
+        return ""
+    if not ("a" <= segment[0].lower() <= "z"):
+        return "must start with a letter"
+    if "__" in segment:
+        return "must not contain consecutive underscores"
+    for character in segment:
+        if not (character == "_" or (character.isascii() and character.isalnum())):
+            return f"contains invalid character {character!r}"
+    return "must end with a letter or digit"

@@ -27,6 +27,9 @@ NOT_READY = "Setup has not finished yet. Wait until it has finished, or GET /hea
 AT_CAPACITY = "At capacity - all prediction slots busy"
 
 
+_CANCELED_KEPT = 256  # ids of canceled predictions that are remembered
+
+
 class Unavailable(Exception):
     """A prediction cannot start now; ``status`` is the HTTP status to answer with."""
 
@@ -54,6 +57,7 @@ class Service:
         self._folder = worker.folder
         self._folders = itertools.count(1)
         self._files: dict[str, str] = {}
+        self._canceled: deque[str] = deque(maxlen=_CANCELED_KEPT)
         self._secrets: frozenset[str] = frozenset()
         self._tasks: set[asyncio.Future[None]] = set()  # the event loop itself keeps weak references only
         self._idle = asyncio.Event()
@@ -184,10 +188,10 @@ class Service:
         return await localize(inputs, files, folder, self._settings.terms)
 
     def cancel(self, id: str) -> bool:
-        """Stop a running or waiting prediction; False if there is none with this id."""
+        """Stop a running or waiting prediction; False if there is none with this id, nor was one canceled lately."""
         prediction = self.running.get(id)
         if prediction is None:
-            return False
+            return id in self._canceled  # whoever repeats a request has not done anything wrong
         if not prediction.cancel_requested:
             prediction.cancel_requested = True
             if prediction.fetching is not None:
@@ -216,6 +220,8 @@ class Service:
         if prediction.ended:
             return
         self.running.pop(prediction.id, None)
+        if status == "canceled":
+            self._canceled.append(prediction.id)
         if prediction.folder and (prediction.has_files or status != "succeeded"):
             shutil.rmtree(os.path.join(self._folder, prediction.folder), ignore_errors=True)
         prediction.end(status, output=output, error=error)
