@@ -157,6 +157,7 @@ def test_what_a_build_may_not_and_what_it_lacks(forge: Forge, tmp_path: Path) ->
             server.terminate()
 
 
+@pytest.mark.slow
 @pytest.mark.sandbox
 def test_a_package_for_this_machine_only_is_refused_for_another(forge: Forge, tmp_path: Path) -> None:
     machine = {"x86_64": "aarch64", "aarch64": "x86_64"}[os.uname().machine]
