@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Collection, Iterable, Sequence
+import zlib
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import BinaryIO, cast
 
+import msgspec
+
 from layerforge.base_image import BaseImage
 from layerforge.errors import SourceError
+from layerforge.layers.step import FORMAT
 from layerforge.lock import Lock, LockedDeb, LockedFile, LockedPython, LockedWheel, PlatformLock
 from layerforge.oci import Digest
 from layerforge.platforms import host_platform
@@ -129,6 +133,23 @@ class LocalWorkbench:
     def compile_bytecode(self, minor: str, sources: Sequence[tuple[str, bytes]]) -> list[bytes | None]:
         """Unchecked-hash bytecode for the image's Python."""
         return self._interpreter.compile_bytecode(minor, sources)
+
+    def find_bytecode(self, minor: str, wheel: Digest) -> dict[str, bytes | None]:
+        """What is kept of the bytecode of ``wheel`` for exactly this Python."""
+        note = self._store.find_note(self._bytecode_topic(minor), wheel)
+        try:
+            return msgspec.msgpack.decode(zlib.decompress(note), type=dict[str, bytes | None]) if note else {}
+        except (zlib.error, msgspec.DecodeError):  # torn by a power cut: as good as absent
+            return {}
+
+    def keep_bytecode(self, minor: str, wheel: Digest, compiled: Mapping[str, bytes | None]) -> None:
+        """Keep bytecode of ``wheel`` in the store."""
+        note = zlib.compress(msgspec.msgpack.encode(compiled), 1)
+        self._store.keep_note(self._bytecode_topic(minor), wheel, note)
+
+    def _bytecode_topic(self, minor: str) -> str:
+        python = self._section.python
+        return f"bytecode-{FORMAT}-{minor}-{python.provider}-{python.version}"
 
     def base_root(self) -> RootBase:
         """The root of the base image; its layers are read once."""

@@ -8,7 +8,7 @@ import importlib.util
 import io
 import sys
 import tarfile
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Executor
 from pathlib import Path
 from typing import BinaryIO
@@ -28,6 +28,7 @@ class FakeBench:
         self.compressors = executor
         self.files = files
         self.batches: list[int] = []
+        self.kept: dict[Digest, Mapping[str, bytes | None]] = {}
 
     def material(self, digest: Digest) -> Path:
         return self.files[digest]
@@ -39,6 +40,12 @@ class FakeBench:
         assert minor == MINOR
         self.batches.append(sum(len(source) for _, source in sources))
         return [self._compile(path, source) for path, source in sources]
+
+    def find_bytecode(self, minor: str, wheel: Digest) -> Mapping[str, bytes | None]:
+        return self.kept.get(wheel, {})
+
+    def keep_bytecode(self, minor: str, wheel: Digest, compiled: Mapping[str, bytes | None]) -> None:
+        self.kept[wheel] = compiled
 
     def _compile(self, path: str, source: bytes) -> bytes | None:
         try:

@@ -9,7 +9,7 @@ A new kind is a new file in this package with a Recipe and a ``write`` function,
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from concurrent.futures import Executor
 from contextlib import AbstractContextManager
 from pathlib import Path
@@ -133,3 +133,9 @@ class Workbench(Protocol):
 
         ``minor`` is the image's Python, as ``3.13``.
         """
+
+    def find_bytecode(self, minor: str, wheel: Digest) -> Mapping[str, bytes | None]:
+        """What was kept of the bytecode of ``wheel``, by the paths of its sources; empty for nothing."""
+
+    def keep_bytecode(self, minor: str, wheel: Digest, compiled: Mapping[str, bytes | None]) -> None:
+        """Keep bytecode of ``wheel``, for :meth:`find_bytecode`."""

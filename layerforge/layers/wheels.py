@@ -8,7 +8,7 @@ Every file is checked on the way: size and CRC against the zip file, hash agains
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Executor, ThreadPoolExecutor
 from contextlib import ExitStack
 
@@ -88,7 +88,8 @@ def _write(wheels: Sequence[WheelFile], prefix: Prefix, minor: str, tar: TarWrit
         for overlap in find_overlaps(installed):
             tar.warn(str(overlap), HINT)
         compiler = stack.enter_context(ThreadPoolExecutor(1))
-        bytecode = _compile_ahead(minor, entries, prefix, compiler, bench) if minor else iter(())
+        shared = {wheel.filename: wheel.digest for wheel in wheels} if prefix.scripts and len(wheels) > 1 else {}
+        bytecode = _compile_ahead(minor, entries, prefix, shared, compiler, bench) if minor else iter(())
         for path in sorted(entries):
             _write_entry(path, entries[path], tar, bench.compressors)
         for path, data in bytecode:
@@ -139,13 +140,22 @@ def _verified(
 
 
 def _compile_ahead(
-    minor: str, entries: dict[str, Entry], prefix: Prefix, compiler: ThreadPoolExecutor, bench: Workbench
+    minor: str,
+    entries: dict[str, Entry],
+    prefix: Prefix,
+    shared: Mapping[str, Digest],
+    compiler: ThreadPoolExecutor,
+    bench: Workbench,
 ) -> Iterator[tuple[str, bytes]]:
-    """Path and content of every ``.pyc``, in order of the sources; one batch is compiled ahead of what is taken."""
+    """Path and content of every ``.pyc``, in order of the sources; one batch is compiled ahead of what is taken.
+
+    ``shared`` are the wheels of a bin, by file name: their bytecode is kept, for the bin is made anew when another
+    wheel of it changes.
+    """
 
     def compile_batch(paths: list[str]) -> list[tuple[str, bytes]]:
-        compiled = bench.compile_bytecode(minor, [(path, _read_source(entries[path])) for path in paths])
-        return [(bytecode_path(path, minor), code) for path, code in zip(paths, compiled, strict=True) if code]
+        compiled = _compile_kept(minor, paths, entries, shared, bench)
+        return [(bytecode_path(path, minor), code) for path in paths if (code := compiled[path])]
 
     batches = _batch_sources(entries, prefix.site_packages)
     first = next(batches, None)
@@ -160,6 +170,27 @@ def _compile_ahead(
             yield from done
 
     return take()
+
+
+def _compile_kept(
+    minor: str, paths: list[str], entries: dict[str, Entry], shared: Mapping[str, Digest], bench: Workbench
+) -> dict[str, bytes | None]:
+    """The bytecode of the sources at ``paths``, as far as it is kept for the wheels that they are ``shared`` from."""
+    compiled: dict[str, bytes | None] = {}
+    groups: dict[Digest, list[str]] = {}
+    for path in paths:
+        if (digest := shared.get(entries[path].label)) is not None:
+            groups.setdefault(digest, []).append(path)
+    for digest, group in list(groups.items()):
+        kept = bench.find_bytecode(minor, digest)
+        if kept.keys() >= set(group):
+            compiled |= {path: kept[path] for path in groups.pop(digest)}
+    missing = [path for path in paths if path not in compiled]
+    made = bench.compile_bytecode(minor, [(path, _read_source(entries[path])) for path in missing])
+    compiled |= zip(missing, made, strict=True)
+    for digest, group in groups.items():
+        bench.keep_bytecode(minor, digest, {path: compiled[path] for path in group})
+    return compiled
 
 
 def _batch_sources(entries: dict[str, Entry], site_packages: str) -> Iterator[list[str]]:

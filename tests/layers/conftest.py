@@ -21,7 +21,7 @@ from tests.wheel_samples import save_wheel
 def make(tmp_path: Path) -> Iterator[Make]:
     executor = ThreadPoolExecutor(2)
 
-    def make_layer(*packed: bytes | Path, private: str = "") -> Made:
+    def make_layer(*packed: bytes | Path, private: str = "", before: Made | None = None) -> Made:
         files: dict[Digest, Path] = {}
         listed = []
         for index, wheel in enumerate(packed):
@@ -30,6 +30,7 @@ def make(tmp_path: Path) -> Iterator[Make]:
             files[digest] = path
             listed.append(WheelFile(path.name if isinstance(wheel, Path) else f"wheel{index}", digest))
         bench = FakeBench(files, executor)
+        bench.kept = dict(before.bench.kept) if before is not None else {}
         output = io.BytesIO()
         tar = TarWriter(output, executor=executor)
         if private:

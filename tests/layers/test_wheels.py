@@ -192,6 +192,21 @@ def test_sources_are_compiled_in_batches(make: Make, monkeypatch: pytest.MonkeyP
     assert sum(path.endswith(".pyc") for path in made.files) == 20
 
 
+def test_a_bin_that_is_made_anew_compiles_only_what_is_new(make: Make) -> None:
+    one = make_wheel("one", files={"one/a.py": b"A = 1\n" * 10, "one/bad.py": b"def broken(:\n"})
+    two = make_wheel("two", files={"two/b.py": b"B = 2\n"})
+    three = make_wheel("three", files={"three/c.py": b"C = 3\n" * 3, "one/a.py": b"A = 1\n" * 10})
+    first = make(one, two)
+    again = make(one, three, before=first)
+    fresh = make(one, three)
+    assert again.bench.batches == [len(b"C = 3\n" * 3)]
+    assert len(fresh.bench.batches) == 1
+    assert fresh.bench.batches > again.bench.batches
+    assert (again.data, again.layer) == (fresh.data, fresh.layer)
+    alone = make(one)
+    assert alone.bench.kept == {}, "the layer of a single wheel is never made for the sake of another"
+
+
 # -- several wheels in one layer -------------------------------------------------------------------------------
 
 

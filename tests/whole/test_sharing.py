@@ -87,7 +87,7 @@ def test_one_small_package_more_remakes_one_bin(forge: Forge, tmp_path: Path) ->
         assert made in ([bin_], []), "with it the bin is made anew; without it, it is the one of before"
         assert bool(made) == ("six" in listed)
         seconds = ended.ru_utime + ended.ru_stime - begun.ru_utime - begun.ru_stime
-        assert seconds < 4, "processor time of the whole command, the start of both interpreters included"
+        assert seconds < 3, "processor time of the whole command, the start of both interpreters included"
         before = after
 
 
