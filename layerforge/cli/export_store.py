@@ -14,8 +14,9 @@ from layerforge.cli import options
 @click.argument("file", type=click.Path(path_type=Path, dir_okay=False, allow_dash=True))
 @click.argument("directories", nargs=-1, type=click.Path(path_type=Path, file_okay=False), metavar="[DIRECTORY]...")
 @options.config_file
+@options.base
 @click.option("--all", "everything", is_flag=True, help="Every download and image of the store.")
-def command(file: Path, directories: tuple[Path, ...], config_name: str, everything: bool) -> None:
+def command(file: Path, directories: tuple[Path, ...], config_name: str, base: str | None, everything: bool) -> None:
     """Write what the locks of the models in DIRECTORY... (default: here) name to FILE, or to standard output for `-`.
 
     Run `layerforge fetch` for each before. The other machine reads it with `layerforge import-store FILE`.
@@ -39,7 +40,7 @@ def command(file: Path, directories: tuple[Path, ...], config_name: str, everyth
                 locks = []
                 for directory in directories or (None,):
                     folder = find_project(directory, config_name)
-                    config = load_config(folder, config_name, terminal)
+                    config = load_config(folder, config_name, terminal, base=base)
                     locks.append(lock_model(folder, config, store, terminal, (), locked=True))
                 contents = list_locked(locks, store)
             export_parcel(contents, store, sys.stdout.buffer if str(file) == "-" else file, terminal)
