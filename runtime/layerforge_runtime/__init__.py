@@ -24,6 +24,7 @@
     limits        how much of everything
     validation    inputs against the OpenAPI document
     service       who may run, and how a prediction gets to the worker
+    preparation   inputs before the worker gets them
     outcomes      what the worker reports about predictions
     predictions   one prediction's state
     lifecycle     setup, health, a new worker after a crash

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import itertools
 import os
 import shutil
 from collections import deque
@@ -11,12 +10,13 @@ from typing import Any
 
 import msgspec
 
-from layerforge_runtime.files import FileError, localize
+from layerforge_runtime.files import FileError
 from layerforge_runtime.frames import Message, Ready
 from layerforge_runtime.lifecycle import Lifecycle
 from layerforge_runtime.logs import Log
 from layerforge_runtime.outcomes import Outcomes
 from layerforge_runtime.predictions import Prediction
+from layerforge_runtime.preparation import Preparation
 from layerforge_runtime.settings import Settings
 from layerforge_runtime.spawn import Worker
 from layerforge_runtime.validation import Validator
@@ -55,11 +55,8 @@ class Service:
         self._settings = settings
         self._log = log
         self._folder = worker.folder
-        self._folders = itertools.count(1)
-        self._files: dict[str, str] = {}
+        self._preparation = Preparation(settings, worker.folder, self.validator, self.trainer)
         self._canceled: deque[str] = deque(maxlen=_CANCELED_KEPT)
-        self._secrets: frozenset[str] = frozenset()
-        self._tasks: set[asyncio.Future[None]] = set()  # the event loop itself keeps weak references only
         self._idle = asyncio.Event()
         self._idle.set()
         self.lifecycle = Lifecycle(settings, worker, log, self)
@@ -147,20 +144,11 @@ class Service:
             if prediction.ended:
                 return
         prediction.start()
-        prediction.folder = str(next(self._folders))
-        files = dict.fromkeys(self.trainer.urls, "path") if prediction.training else self._files
-        if secrets := self.trainer.secrets if prediction.training else self._secrets:
-            prediction.hide(secrets, inputs)
-        if files:
-            prediction.fetching = asyncio.ensure_future(self._localize(prediction, inputs, files))
-            try:
-                inputs = await prediction.fetching
-            except asyncio.CancelledError:
-                if not prediction.cancel_requested:
-                    raise
-            except (FileError, OSError) as error:
-                self.end(prediction, "failed", error=f"Input validation error: {error}")
-                return
+        try:
+            inputs = await self._preparation.prepare(prediction, inputs)
+        except (FileError, OSError) as error:
+            self.end(prediction, "failed", error=f"Input validation error: {error}")
+            return
         if prediction.ended:  # the worker died while files were fetched
             return
         if prediction.cancel_requested:
@@ -178,14 +166,6 @@ class Service:
         if prediction.training:
             head["training"] = True
         self.lifecycle.supervisor.channel.send("predict", _encode(inputs), gather=len(self.running) > 1, **head)
-
-    async def _localize(self, prediction: Prediction, inputs: dict[str, Any], files: dict[str, str]) -> dict[str, Any]:
-        if not any(isinstance(inputs.get(name), (str, list)) for name in files):
-            return inputs
-        folder = os.path.join(self._folder, prediction.folder)
-        os.mkdir(folder, 0o700)
-        prediction.has_files = True
-        return await localize(inputs, files, folder, self._settings.terms)
 
     def cancel(self, id: str) -> bool:
         """Stop a running or waiting prediction; False if there is none with this id, nor was one canceled lately."""
@@ -256,9 +236,7 @@ class Service:
         if self.slots > 1 and not ready.asynchronous:
             self._log.warning(f"COG_MAX_CONCURRENCY={self.slots} needs an async run(): one prediction at a time")
             self.slots = 1
-        self._files = dict.fromkeys(self.validator.urls, "path")
-        self._files |= {name: kind for name, kind in ready.fields.items() if kind != "secret"}
-        self._secrets = self.validator.secrets | {name for name, kind in ready.fields.items() if kind == "secret"}
+        self._preparation.learn(ready)
         self._log.info("ready", slots=self.slots)
         self._admit_waiting()
 
