@@ -263,3 +263,38 @@ def test_packages_of_the_model_do_not_get_in_the_way(serve: Serve, tmp_path_fact
     )
     assert server.output(image="data:,x") == '["0.1.0", "x"]'
     assert server.health["status"] == "READY"
+
+
+@pytest.mark.parametrize("asynchronous", [False, True])
+def test_the_spans_of_a_model_go_on_with_the_trace_of_the_request(serve: Serve, asynchronous: bool) -> None:
+    server = serve(
+        f"""
+        from opentelemetry import propagate, trace
+        class Runner:
+            {"async " if asynchronous else ""}def run(self) -> str:
+                return f"{{trace.get_current_span().get_span_context().trace_id:032x}}"
+        """
+    )
+    trace = "0af7651916cd43dd8448eb211c80319c"
+    headers = {"traceparent": f"00-{trace}-b7ad6b7169203331-01"}
+    assert server.request("POST", "/predictions", {"input": {}}, headers).json["output"] == trace
+    assert server.output() == "0" * 32
+
+
+def test_pydantic_models_as_outputs(serve: Serve) -> None:
+    server = serve(
+        """
+        import datetime, pydantic
+        from typing import Any, Optional
+        class Inner(pydantic.BaseModel):
+            when: datetime.date
+        class Output(pydantic.BaseModel):
+            text: str
+            inner: Inner
+            nothing: Optional[int] = None
+        def run() -> Any:
+            return [Output(text="é", inner=Inner(when=datetime.date(2024, 1, 2)))]
+        """,
+        reference="run.py:run",
+    )
+    assert server.output() == [{"text": "é", "inner": {"when": "2024-01-02"}, "nothing": None}]
