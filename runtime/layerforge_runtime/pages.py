@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
 from typing import Any
 
@@ -9,6 +10,9 @@ from layerforge_runtime.answers import JSON, send_error, send_json
 from layerforge_runtime.metrics import CONTENT_TYPE, Metrics, read_worker
 from layerforge_runtime.service import Service
 from layerforge_runtime.webhooks import Webhooks
+
+READY_FILE = "/var/run/cog/ready"
+"""Exists once the model is ready, in Kubernetes, whose probes may look for it. Source: coglet's ``/health-check``."""
 
 HEALTH = ("STARTING", "READY", "BUSY", "SETUP_FAILED", "DEFUNCT", "UNHEALTHY")
 
@@ -43,6 +47,7 @@ class Pages:
         self._version = version
         self._schema = schema
         self._shutdown = shutdown
+        self._ready_file = READY_FILE if "KUBERNETES_SERVICE_HOST" in os.environ else ""
         self._links = {
             "cog_version": version,
             "docs_url": "/docs",
@@ -66,6 +71,9 @@ class Pages:
 
     async def health(self, _scope: Any, protocol: Any) -> None:
         """``GET /health-check``."""
+        if self._ready_file and self._service.status in ("READY", "BUSY"):
+            mark_ready(self._ready_file)
+            self._ready_file = ""
         send_json(protocol, 200, await self._service.health())
 
     async def openapi(self, _scope: Any, protocol: Any) -> None:
@@ -96,6 +104,16 @@ class Pages:
         """``POST /shutdown``."""
         send_json(protocol, 200, {})
         self._shutdown("POST /shutdown")
+
+
+def mark_ready(path: str) -> None:
+    """Make an empty file, and its folder; a file system that does not allow it is no reason to be less ready."""
+    try:
+        os.makedirs(os.path.dirname(path), exist_ok=True)
+        with open(path, "wb"):
+            pass
+    except OSError:
+        pass
 
 
 def _escape(text: str) -> str:

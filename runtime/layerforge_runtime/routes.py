@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable
 from typing import Any
 
+from granian.rsgi import ProtocolClosed  # type: ignore[attr-defined]
+
 from layerforge_runtime.answers import JSON, send_error
 from layerforge_runtime.docs import send_docs
 from layerforge_runtime.logs import Log
@@ -55,6 +57,8 @@ class Routes:
         except Unavailable as error:
             self._metrics.request_refused(error.status)
             protocol.response_bytes(error.status, JSON, encode({"error": str(error), "status": "failed"}))
+        except ProtocolClosed:
+            self._log.debug(f"{scope.method} {scope.path}: the client went away before it was answered")
         except Exception as error:
             self._metrics.request_refused(500)
             self._log.error(f"{scope.method} {scope.path}: {type(error).__name__}: {error}")

@@ -21,6 +21,7 @@ ANY = st.recursive(SCALARS, lambda inner: st.lists(inner) | st.dictionaries(st.t
 MEMBERS = st.sampled_from([*PredictionRequest.__struct_fields__, "more"])
 
 
+@settings(deadline=None)
 @given(st.binary() | st.text().map(str.encode) | ANY.map(lambda value: json.dumps(value).encode()))
 def test_any_bytes_are_a_request_or_say_why_not(body: bytes) -> None:
     try:
@@ -34,6 +35,7 @@ def test_any_bytes_are_a_request_or_say_why_not(body: bytes) -> None:
         assert isinstance(inputs, dict)
 
 
+@settings(deadline=None)
 @given(st.dictionaries(MEMBERS, ANY))
 def test_any_envelope_is_a_request_or_names_a_member(envelope: dict[str, Any]) -> None:
     try:

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import threading
 import time
+from pathlib import Path
 
 import pytest
 
+from layerforge_runtime.pages import mark_ready
 from tests.runtime.harness import Serve, Server, write_model
 
 NO_URL = "is not a URL that starts with http:, https: or data:"
@@ -196,6 +198,39 @@ def test_put_is_idempotent(server: Server) -> None:
     assert (other.status, other.json["detail"][0]["loc"]) == (422, ["body", "id"])
 
 
+def test_put_in_all_its_cases(server: Server) -> None:
+    body = {"input": {"prompt": "ab", "seconds": 0.6}}
+    later = {"Prefer": "respond-async"}
+    first = server.request("PUT", "/predictions/twice", body, later)
+    assert (first.status, first.json) == (202, {"id": "twice", "status": "starting"})
+    # While it runs it is shown, however it is asked for, and whatever the input is then.
+    for again, headers in ((body, later), ({"id": "twice"}, None), ({"input": {"prompt": 5}}, None)):
+        answer = server.request("PUT", "/predictions/twice", again, headers)
+        assert (answer.status, answer.json["status"]) == (202, "processing")
+        assert answer.json["input"] == body["input"]
+    assert server.request("PUT", "/predictions/other", body).status == 409
+    assert server.request("POST", "/predictions", {**body, "id": "twice"}).status == 409
+    assert server.request("POST", "/predictions/twice/cancel").status == 200
+    server.wait_for("READY", seconds=5)
+    # What has ended runs again.
+    again = server.request("PUT", "/predictions/twice", {"input": {"prompt": "cd"}})
+    assert (again.status, again.json["status"], again.json["id"]) == (200, "succeeded", "twice")
+    assert server.request("POST", "/predictions/twice/cancel").status == 404
+
+
+def test_preferences_may_stand_among_others(server: Server) -> None:
+    body = {"input": {"prompt": "ab"}}
+    for prefer, status in (("wait=5, Respond-Async", 202), ("respond-async; x=1", 202), ("wait=5", 200), ("", 200)):
+        assert server.request("POST", "/predictions", body, {"Prefer": prefer}).status == status
+        server.wait_for("READY", seconds=5)
+
+
+def test_a_file_tells_probes_that_the_model_is_ready(tmp_path: Path) -> None:
+    mark_ready(str(tmp_path / "cog/ready"))
+    assert (tmp_path / "cog/ready").read_bytes() == b""
+    mark_ready("/proc/nowhere/ready")
+
+
 def test_a_second_prediction_finds_the_slot_taken(server: Server) -> None:
     thread = threading.Thread(target=server.predict, kwargs={"prompt": "ab", "seconds": 0.5})
     thread.start()
@@ -229,6 +264,21 @@ def test_a_client_that_goes_away_cancels_its_prediction(server: Server) -> None:
     time.sleep(0.2)
     connection.close()
     server.wait_for("READY", seconds=3)
+
+
+def test_clients_that_leave_at_any_moment_leave_the_slot_free(server: Server) -> None:
+    body = b'{"input": {"prompt": "ab", "seconds": 5}}'
+    for sent in (b"", body[:10], body):
+        for pause in (0.0, 0.15):
+            connection = server.connect()
+            connection.putrequest("POST", "/predictions")
+            connection.putheader("Content-Length", str(len(body)))
+            connection.endheaders(sent)
+            time.sleep(pause)
+            connection.close()
+            server.wait_for("READY", seconds=5)
+    assert server.output(prompt="ab")
+    assert '"ERROR"' not in server.log
 
 
 def test_respond_async_answers_at_once(server: Server) -> None:

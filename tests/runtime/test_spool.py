@@ -49,7 +49,7 @@ VALUES = st.recursive(
 )
 
 
-@settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(st.dictionaries(STRINGS, VALUES), st.lists(st.integers(0, 50), max_size=30), st.booleans())
 def test_any_json_comes_out_as_it_went_in(tmp_path: Path, value: dict[str, Any], sizes: list[int], ascii: bool) -> None:
     body = json.dumps(value, ensure_ascii=ascii).encode()
@@ -57,7 +57,7 @@ def test_any_json_comes_out_as_it_went_in(tmp_path: Path, value: dict[str, Any],
     assert pass_through(body.replace(b"/", b"\\/"), tmp_path / "spool", sizes) == value
 
 
-@settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(st.binary(max_size=200), st.lists(st.integers(0, 90), max_size=9), st.booleans(), st.integers(1, 9))
 def test_files_get_the_bytes(tmp_path: Path, content: bytes, sizes: list[int], escaped: bool, chunk: int) -> None:
     url = "data:image/png;charset=utf-8;base64," + base64.b64encode(content).decode()
