@@ -89,9 +89,14 @@ class Server:
 
     @property
     def worker(self) -> int:
-        """The process id of the worker."""
-        children = Path(f"/proc/{self.process.pid}/task/{self.process.pid}/children").read_text().split()
-        return int(children[0])
+        """The process id of the worker; if it has just crashed, that of the next one."""
+        deadline = time.monotonic() + 10
+        while time.monotonic() < deadline:
+            children = Path(f"/proc/{self.process.pid}/task/{self.process.pid}/children").read_text().split()
+            if children:
+                return int(children[0])
+            time.sleep(0.005)
+        pytest.fail("there is no worker")
 
     def stop(self) -> int:
         if self.process.poll() is None:

@@ -215,7 +215,8 @@ def test_put_in_all_its_cases(server: Server) -> None:
     # What has ended runs again.
     again = server.request("PUT", "/predictions/twice", {"input": {"prompt": "cd"}})
     assert (again.status, again.json["status"], again.json["id"]) == (200, "succeeded", "twice")
-    assert server.request("POST", "/predictions/twice/cancel").status == 404
+    assert server.request("PUT", "/predictions/over", {"input": {"prompt": "cd"}}).status == 200
+    assert server.request("POST", "/predictions/over/cancel").status == 404
 
 
 def test_preferences_may_stand_among_others(server: Server) -> None:
