@@ -25,11 +25,15 @@ class BenchmarkError(Exception):
 
 @dataclass(frozen=True)
 class Measurement:
-    """One run: wall-clock seconds, peak resident bytes of the program, and bytes that its registry grew by."""
+    """One run: wall-clock seconds, peak resident bytes of the program, and bytes that its registry grew by.
+
+    ``processor`` are the seconds of processors that the program and what it started took; 0 where unknown.
+    """
 
     seconds: float
     peak_memory: int
     pushed: int = 0
+    processor: float = 0.0
 
 
 def find_program(name: str, package: str) -> str:
@@ -227,7 +231,7 @@ def measure(command: Sequence[str], env: Mapping[str, str], log: Path, cwd: Path
     if process.returncode:
         tail = log.read_text(errors="replace")[-3000:]
         raise BenchmarkError(f"{' '.join(command)} failed ({process.returncode}):\n{tail}")
-    return Measurement(seconds, usage.ru_maxrss * 1024)
+    return Measurement(seconds, usage.ru_maxrss * 1024, processor=usage.ru_utime + usage.ru_stime)
 
 
 def describe_machine() -> dict[str, str]:

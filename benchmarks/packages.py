@@ -126,8 +126,12 @@ class Comparison:
     def _note(self, what: str, take: Callable[[], Measurement]) -> None:
         measurement = take()
         self.times.setdefault(what, []).append(measurement)
-        memory = f", {measurement.peak_memory >> 20} MiB" if what.startswith("layerforge") else ""
-        print(f"  {what}: {measurement.seconds:.2f} s{memory}", flush=True)
+        used = (
+            f", {measurement.processor:.2f} s of processors, {measurement.peak_memory >> 20} MiB"
+            if what.startswith("layerforge")
+            else ""
+        )
+        print(f"  {what}: {measurement.seconds:.2f} s{used}", flush=True)
 
     def report(self) -> None:
         """Medians, and the ratios to Docker."""
