@@ -93,8 +93,15 @@ def test_a_package_that_does_not_exist(forge: Forge, model: Path) -> None:
 
 @pytest.mark.network
 def test_a_package_without_a_wheel(forge: Forge, model: Path) -> None:
-    edit(model, "build:\n", 'build:\n  python_packages: ["docopt==0.6.2"]\n')
+    edit(model, "build:\n", 'build:\n  python_packages: ["docopt==0.6.2", "--only-binary :all:"]\n')
     fails(forge("build", model), "docopt", "wheel", "hint:")
+
+
+@pytest.mark.network
+@pytest.mark.sandbox
+def test_a_package_that_wants_a_compiler(forge: Forge, model: Path) -> None:
+    edit(model, "build:\n", 'build:\n  python_packages: ["pyahocorasick==2.1.0 --no-binary pyahocorasick"]\n')
+    fails(forge("build", model), "cog.yaml:2: ", "pyahocorasick", "system_packages: build-essential, python3-dev")
 
 
 @pytest.mark.network
