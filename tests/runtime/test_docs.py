@@ -172,6 +172,7 @@ def test_the_form_sends_what_was_entered(browser: Browser, server: Server, tmp_p
     assert "printed" in browser.run("document.querySelector('#logs').textContent")
     assert json.loads(browser.run("document.querySelector('#metrics').textContent"))["steps"] == 7
     assert "sesame" not in browser.run("document.querySelector('#curl').textContent")
+    assert "sesame" not in browser.run("document.querySelector('#history').textContent")
     browser.click("#reset")
     assert browser.run("document.querySelector('#in-prompt').value") == "hello"
 

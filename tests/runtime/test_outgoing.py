@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import shutil
 import socket
+import ssl
+import subprocess
 import threading
 import time
 from collections.abc import Iterator
@@ -14,6 +17,7 @@ from layerforge_runtime import outgoing
 from layerforge_runtime.limits import Terms
 from layerforge_runtime.outgoing import PrivateAddress, is_public, open_url
 from layerforge_runtime.transfers import download, explain, upload
+from tests.conftest import require
 from tests.runtime.harness import Serve
 from tests.runtime.web import Web, web_server
 
@@ -152,6 +156,35 @@ def test_the_checked_address_is_the_one_that_is_used(web: Web, monkeypatch: pyte
     with pytest.raises(OSError) as caught:
         open_url(f"http://first.example:{port}/to/http://second.example:{port}/", headers={}, deny_private=True)
     assert isinstance(caught.value.reason, PrivateAddress)  # type: ignore[attr-defined]
+
+
+@pytest.fixture
+def certificate(tmp_path: Path) -> tuple[Path, Path]:
+    """A certificate for 127.0.0.1 that signs itself, and its key."""
+    found, key = tmp_path / "cert.pem", tmp_path / "key.pem"
+    require(shutil.which("openssl"), "openssl is not installed")
+    command = "openssl req -x509 -newkey rsa:2048 -nodes -days 2 -subj /CN=test -addext subjectAltName=IP:127.0.0.1"
+    subprocess.run([*command.split(), "-keyout", str(key), "-out", str(found)], check=True, capture_output=True)
+    return found, key
+
+
+@pytest.mark.parametrize("variable", ["SSL_CERT_FILE", "REQUESTS_CA_BUNDLE"])
+def test_https_trusts_who_the_environment_names(
+    web: Web, tmp_path: Path, certificate: tuple[Path, Path], monkeypatch: pytest.MonkeyPatch, variable: str
+) -> None:
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(*certificate)
+    with web_server(context) as secure:
+        for other in ("SSL_CERT_FILE", "REQUESTS_CA_BUNDLE"):
+            monkeypatch.delenv(other, raising=False)
+        outgoing._trust.cache_clear()
+        assert "CERTIFICATE_VERIFY_FAILED" in failure(secure.url + "/x", tmp_path / "a")
+        monkeypatch.setenv(variable, str(certificate[0]))
+        outgoing._trust.cache_clear()
+        assert fetch(secure.url + "/x", tmp_path / "b") == b"/x"
+        assert fetch(f"{web.url}/to/{secure.url}/y", tmp_path / "c") == b"/y"
+        assert "not public" in failure(secure.url + "/x", tmp_path / "d", DENYING)
+    outgoing._trust.cache_clear()
 
 
 MODEL = """

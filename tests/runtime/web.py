@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import http.server
 import json
+import ssl
 import threading
 import time
 from collections.abc import Iterator
@@ -29,7 +30,7 @@ class Web:
     ``/size/N`` sends N bytes, ``/endless`` never stops.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, tls: ssl.SSLContext | None = None) -> None:
         self.received: list[Received] = []
         web = self
 
@@ -89,7 +90,9 @@ class Web:
                 pass
 
         self._server = Server(("127.0.0.1", 0), Handler)
-        self.url = f"http://127.0.0.1:{self._server.server_port}"
+        if tls is not None:
+            self._server.socket = tls.wrap_socket(self._server.socket, server_side=True)
+        self.url = f"http{'s' if tls else ''}://127.0.0.1:{self._server.server_port}"
         threading.Thread(target=self._server.serve_forever, daemon=True).start()
 
     def close(self) -> None:
@@ -110,8 +113,8 @@ class Web:
 
 
 @contextlib.contextmanager
-def web_server() -> Iterator[Web]:
-    web = Web()
+def web_server(tls: ssl.SSLContext | None = None) -> Iterator[Web]:
+    web = Web(tls)
     try:
         yield web
     finally:
