@@ -1,6 +1,6 @@
 """Which package of Debian has a program, a header or a library that builds ask for.
 
-Source: the ``Contents`` indexes of Debian 12 and 13.
+The packages are in the main part of Debian 12 and 13 (``libgirepository-2.0-dev`` in 13 only).
 """
 
 from __future__ import annotations
@@ -19,7 +19,6 @@ PROGRAMS = {
     "pg_config": "libpq-dev", "xml2-config": "libxml2-dev", "xslt-config": "libxslt1-dev",
     "curl-config": "libcurl4-openssl-dev", "llvm-config": "llvm-dev", "mpicc": "libopenmpi-dev",
     "h5cc": "libhdf5-dev", "gdal-config": "libgdal-dev", "geos-config": "libgeos-dev", "krb5-config": "libkrb5-dev",
-    "nvcc": "nvidia-cuda-toolkit",
 }  # fmt: skip
 """Programs by name."""
 
@@ -64,8 +63,8 @@ HEADERS = {
     "usb.h": "libusb-dev", "pcap.h": "libpcap-dev", "systemd/sd-daemon.h": "libsystemd-dev",
     "bluetooth/bluetooth.h": "libbluetooth-dev", "uuid/uuid.h": "uuid-dev", "sys/capability.h": "libcap-dev",
     "attr/xattr.h": "libattr1-dev", "crypt.h": "libcrypt-dev", "re2/re2.h": "libre2-dev",
-    "archive.h": "libarchive-dev", "raptor2/raptor.h": "libraptor2-dev", "cuda.h": "nvidia-cuda-toolkit",
-    "cuda_runtime.h": "nvidia-cuda-toolkit", "CL/cl.h": "opencl-c-headers", "vulkan/vulkan.h": "libvulkan-dev",
+    "archive.h": "libarchive-dev", "raptor2/raptor.h": "libraptor2-dev",
+    "CL/cl.h": "opencl-c-headers", "vulkan/vulkan.h": "libvulkan-dev",
 }  # fmt: skip
 """Headers as they are included."""
 
