@@ -33,8 +33,10 @@ class Row(NamedTuple):
 ROWS = (
     Row("one_connection", "p50", "synchronous, one connection: median", "ms", at_most=0.5),
     Row("one_connection", "refused", "of those refused with 409", "%"),
+    Row("one_connection", "used", "processor time of an answer", "ms"),
     Row("many_connections", "per_second", "asynchronous, 32 connections: requests per second", "", at_least=6),
     Row("many_connections", "p99", "and the 99th percentile", "ms", at_most=1 / 3),
+    Row("many_connections", "used", "processor time of an answer", "ms"),
     Row("large_files", "median", "10 MB as a data URL, in and out", "ms", at_most=1),
     Row("tokens", "first", "stream: first token", "ms", at_most=0.5),
     Row("tokens", "gap", "stream: delay of a token (model pauses 5 ms)", "ms", at_most=0.5),

@@ -43,6 +43,7 @@ def one_connection(server: Server, seconds: float) -> Figures:
     request = head.encode() + body
     times: list[float] = []
     refused = 0
+    used = server.processor_time()
     with socket.create_connection(("127.0.0.1", server.port)) as connection:
         connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         end = time.monotonic() + seconds
@@ -52,7 +53,12 @@ def one_connection(server: Server, seconds: float) -> Figures:
                 times.append(time.perf_counter() - started)
             else:
                 refused += 1
-    return {"p50": median(times), "per_second": len(times) / seconds, "refused": refused / (refused + len(times))}
+    return {
+        "p50": median(times),
+        "per_second": len(times) / seconds,
+        "refused": refused / (refused + len(times)),
+        "used": (server.processor_time() - used) / len(times),
+    }
 
 
 def _receive(connection: socket.socket) -> int:
@@ -73,6 +79,7 @@ def many_connections(server: Server, seconds: float) -> Figures:
         script.flush()
         url = f"http://127.0.0.1:{server.port}/predictions"
         command = ["wrk", "-t1", "-c32", f"-d{max(1, round(seconds))}s", "-s", script.name, url]
+        used = server.processor_time()
         output = subprocess.run(command, capture_output=True, text=True).stdout
     found = re.search(r"FIGURES (\d+) (\d+) (\d+) (\d+)", output)
     if not found:
@@ -82,6 +89,7 @@ def many_connections(server: Server, seconds: float) -> Figures:
         "per_second": (requests - errors) / microseconds * 1e6,
         "p99": latency / 1e6,
         "refused": errors / max(requests, 1),
+        "used": (server.processor_time() - used) / max(requests - errors, 1),
     }
 
 

@@ -33,6 +33,10 @@ class Server(NamedTuple):
         """Resident bytes of the server and of all processes below it."""
         return sum(_resident(pid) for pid in _tree(self.process.pid))
 
+    def processor_time(self) -> float:
+        """Seconds that they have used of the processor."""
+        return sum(_used(pid) for pid in _tree(self.process.pid))
+
 
 class Side(NamedTuple):
     """One of the two: ``python`` has it, ``environment`` is needed besides."""
@@ -135,3 +139,8 @@ def _resident(pid: int) -> int:
         if line.startswith("VmRSS:"):
             return int(line.split()[1]) * 1024
     return 0
+
+
+def _used(pid: int) -> float:
+    fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import os
 from typing import Any
 
 from layerforge_runtime.limits import Limits
+from layerforge_runtime.predictions import new_id
 from layerforge_runtime.requests import Problem, RequestError
 from layerforge_runtime.spool import Spool
 
@@ -12,7 +14,7 @@ from layerforge_runtime.spool import Spool
 async def read_body(headers: Any, protocol: Any, limits: Limits, folder: str) -> tuple[bytes, Spool | None]:
     """The body of a request that says it is JSON, or does not say what it is; and where large parts of it went.
 
-    ``folder`` is made for these if need be; whoever gets the Spool closes it.
+    These get a folder of their own below ``folder``; whoever gets the Spool closes it.
 
     Raises:
         RequestError: it says that it is something else (415), is too large (413), or there is no room for it (507).
@@ -27,7 +29,7 @@ async def read_body(headers: Any, protocol: Any, limits: Limits, folder: str) ->
             raise _too_large(limits.request)
         if int(length) <= limits.spool:
             return bytes(await protocol()), None
-    spool = Spool(folder)
+    spool = Spool(os.path.join(folder, f"spool-{new_id()}"))
     try:
         return await _read_large(protocol, limits, spool), spool
     except OSError as error:

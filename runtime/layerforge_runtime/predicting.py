@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import os
 from collections.abc import Awaitable, Coroutine
 from typing import Any
 
@@ -107,7 +106,7 @@ class Predicting:
             left: it may be large.
         """
         created_at = now()
-        body, spool = await read_body(headers, protocol, self._limits, os.path.join(self._folder, f"spool-{new_id()}"))
+        body, spool = await read_body(headers, protocol, self._limits, self._folder)
         prediction = None
         try:
             request, inputs = parse_request(body)
