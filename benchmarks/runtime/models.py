@@ -43,7 +43,7 @@ class Runner:
     @streaming
     def run(self, count: int = 200, pause: float = 0.0) -> ConcatenateIterator[str]:
         for number in range(count):
-            if pause:
+            if pause and number:
                 time.sleep(pause)
             yield f"token {number} "
 """
