@@ -95,6 +95,9 @@ def _continue(partial: Partial, url: str, digest: Digest, size: int, task: str, 
         if partial.size and not _continues_at(response, partial.size):
             partial.clear()
         start, seen = partial.size, 0
+        announced = response.headers.get("Content-Length", "")
+        if size and announced.isdecimal() and start + int(announced) < size:
+            raise VerificationError(f"has {start + int(announced):,} bytes, not {size:,}", where=redact(url))
         reporter.start(task, size or None)
         with partial.open() as before:
             rest = _Whole(response, size - start if size else 0, redact(url))
