@@ -15,7 +15,7 @@ from layerforge.lockfile import decode_lock
 from layerforge.locking import lock_model
 from layerforge.oci import LINUX_AMD64, Digest
 from layerforge.progress import SILENCE
-from layerforge.sources.addresses import list_addresses
+from layerforge.sources.addresses import FILES, list_addresses
 from layerforge.sources.download import download
 from layerforge.staleness import Upgrade
 from layerforge.store import Store
@@ -83,7 +83,7 @@ def test_what_the_project_names_stays(site: Site, store: Store, tmp_path: Path) 
     (folder / "cog.yaml").write_text(text)
     made = lock(folder, store)
     assert made.platforms[0].packages[0].url.startswith("http://127.0.0.1:")
-    assert made.platforms[0].runtime[0].url.startswith("https://files.pythonhosted.org/packages/")
+    assert made.platforms[0].runtime[0].url.startswith(f"{FILES}/")
 
 
 def test_a_lock_that_fits_asks_nobody(site: Site, store: Store, tmp_path: Path) -> None:
